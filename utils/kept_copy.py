@@ -1,0 +1,114 @@
+"""Preprocessed cases, kept on disk under a name that says what they were made from."""
+
+import concurrent.futures
+import hashlib
+import json
+import os
+from typing import NamedTuple, Optional
+
+import numpy as np
+
+from utils.errors import UserError
+from utils.files import complete_file
+from utils.preprocessing import SETTINGS, prepare_case
+from utils.tasks import Case
+
+# To be raised whenever preprocessing gives other arrays for the same files and settings.
+FORMAT_VERSION = 1
+READ_AT_ONCE = 1 << 20
+
+Kept = NamedTuple("Kept", [("case", Case), ("image", str), ("label", Optional[str])])
+Kept.__doc__ = "A case and the .npy files of its float32 [X, Y, Z, C] image and its uint8 [X, Y, Z] label (or None)."
+
+
+def keep(cases, settings, directory, progress=None):
+    """Preprocess cases on all cores, or find them preprocessed; return a list of Kept in the order of `cases`.
+
+    A kept copy belongs to the content of the case's files and to the settings: when either changes,
+    another one is made. `progress(done, total)` is called after each case. Raises one UserError that
+    tells of every case that cannot be used, one line each.
+    """
+    _make_directory(directory)
+    # Threads do, as SimpleITK, zlib and hashlib work outside Python's lock; and they are safe beside TensorFlow.
+    with concurrent.futures.ThreadPoolExecutor(_cores()) as executor:
+        futures = [executor.submit(_keep_case, case, settings, directory) for case in cases]
+        try:
+            for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
+                if not isinstance(future.exception(), (UserError, type(None))):
+                    future.result()
+                if progress is not None:
+                    progress(done, len(futures))
+        finally:
+            for future in futures:
+                future.cancel()
+    errors = [str(future.exception()) for future in futures if future.exception()]
+    if errors:
+        raise UserError("\n".join(["%d of %d cases cannot be used:" % (len(errors), len(futures))] + errors))
+    return [future.result() for future in futures]
+
+
+def _cores():
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _make_directory(directory):
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError as error:
+        raise UserError("%s: cannot be made to keep preprocessed cases (%s)" % (directory, error.strerror)) from error
+
+
+def _keep_case(case, settings, directory):
+    stem = os.path.join(directory, "%s-%s" % (case.name, _key(case, settings)))
+    shape = tuple(settings["input_shape"])
+    kept = Kept(case, stem + ".image.npy", None if case.label is None else stem + ".label.npy")
+    if _is_whole(kept.image, shape + (settings["channels"],), np.float32) and (
+        kept.label is None or _is_whole(kept.label, shape, np.uint8)
+    ):
+        return kept
+    image, label = prepare_case(case, settings)
+    _save(kept.image, image)
+    if label is not None:
+        _save(kept.label, label)
+    return kept
+
+
+def _key(case, settings):
+    """Return a hash of all that decides what the preprocessed case looks like."""
+    chosen = {name: settings[name] for name in SETTINGS}
+    chosen["input_shape"] = [int(size) for size in chosen["input_shape"]]
+    chosen["format_version"] = FORMAT_VERSION
+    key = hashlib.blake2b(digest_size=16)
+    key.update(json.dumps(chosen, sort_keys=True).encode())
+    for path in (case.image, case.label):
+        key.update(b"none" if path is None else _hash_of_file(path))
+    return key.hexdigest()
+
+
+def _hash_of_file(path):
+    content = hashlib.blake2b()
+    try:
+        with open(path, "rb") as file:
+            for chunk in iter(lambda: file.read(READ_AT_ONCE), b""):
+                content.update(chunk)
+    except OSError as error:
+        raise UserError("%s: cannot be read (%s)" % (path, error.strerror)) from error
+    return content.digest()
+
+
+def _is_whole(path, shape, dtype):
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return False
+    return array.shape == shape and array.dtype == dtype and array.flags.c_contiguous
+
+
+def _save(path, array):
+    try:
+        with complete_file(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, array, allow_pickle=False)
+    except OSError as error:
+        raise UserError("%s: cannot be written (%s)" % (path, error.strerror)) from error

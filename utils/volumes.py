@@ -1,0 +1,131 @@
+"""Reading scans and labels, writing masks: NIfTI files and SimpleITK images, with their geometry.
+
+Arrays have the axes [X, Y, Z] of the NIfTI header; SimpleITK's own arrays have them reversed.
+"""
+
+import gzip
+
+import numpy as np
+import SimpleITK as sitk
+
+from utils.errors import UserError
+from utils.files import complete_file
+from utils.nifti_header import HeaderError, check_file, with_geometry
+
+GRID_TOLERANCE = 1e-3
+GEOMETRY_KEY = "nifti_geometry"
+
+# What ITK has to say about unusual headers would otherwise land between the lines of a progress bar.
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+
+def read_channels(path):
+    """Return the channels of a scan: a list of 3-D SimpleITK float32 images.
+
+    A 3-D file has one channel, a 4-D file one for each index of its fourth axis, each with the spacing
+    (mm), origin (mm) and direction of the first three. Raises UserError for a file that cannot be read
+    or is not 3-D or 4-D, and for voxels that are not finite.
+    """
+    image, header = _read(path)
+    if image.GetDimension() == 3:
+        channels = [image]
+    elif image.GetDimension() == 4:
+        channels = _split(image)
+    else:
+        raise UserError("%s: has %d dimensions: a scan has 3, or 4 with channels" % (path, image.GetDimension()))
+    channels = [sitk.Cast(channel, sitk.sitkFloat32) for channel in channels]
+    if not all(np.isfinite(sitk.GetArrayViewFromImage(channel)).all() for channel in channels):
+        raise UserError("%s: has voxels that are not finite numbers: repair or leave out this scan" % path)
+    for channel in channels:
+        channel.SetMetaData(GEOMETRY_KEY, header.geometry.hex())
+    return channels
+
+
+def read_label(path, like, classes):
+    """Return a label as a 3-D SimpleITK uint8 image of values 0 to `classes` - 1 on the grid of `like`.
+
+    Raises UserError for a file that cannot be read, one on another grid (size; spacing, origin and
+    direction within 1e-3), and for values that are no whole numbers or not in the range.
+    """
+    label, _ = _read(path)
+    _check_grid(path, label, like)
+    values = sitk.GetArrayViewFromImage(label)
+    wrong = values[~((values >= 0) & (values < classes) & (values == np.floor(values)))]
+    if wrong.size:
+        raise UserError(
+            "%s: has the value %g: labels of this task are whole numbers from 0 to %d" % (path, wrong[0], classes - 1)
+        )
+    return sitk.Cast(label, sitk.sitkUInt8)
+
+
+def to_array(image):
+    """Return the voxels of a 3-D SimpleITK image as a new C-contiguous array [X, Y, Z] of the image's type.
+
+    An image of K numbers per voxel gives [X, Y, Z, K].
+    """
+    view = sitk.GetArrayViewFromImage(image)
+    return np.array(view.transpose((2, 1, 0) + tuple(range(3, view.ndim))), order="C")
+
+
+def to_image(array, like):
+    """Return an array [X, Y, Z] as a SimpleITK image with the spacing, origin and direction of `like`."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+    image.CopyInformation(like)
+    return image
+
+
+def write_mask(mask, like, path):
+    """Write np.uint8 [X, Y, Z] as NIfTI (.nii.gz or .nii) on the grid of `like`, an image of `read_channels`.
+
+    Read back with SimpleITK, the mask has exactly the size, spacing, origin and direction of `like`. For an
+    image that was not read from a file they agree as far as NIfTI's 32-bit numbers can say. The file
+    appears only when it is complete. Raises UserError when it cannot be written.
+    """
+    if mask.dtype != np.uint8:
+        raise ValueError("a mask must be uint8, not %s" % mask.dtype)
+    try:
+        with complete_file(path, ".nii") as plain:
+            sitk.WriteImage(to_image(mask, like), plain, useCompression=False)
+            _finish(plain, like, compressed=path.endswith(".gz"))
+    except (OSError, RuntimeError) as error:
+        raise UserError("%s: cannot be written (%s)" % (path, _last_line(error))) from error
+
+
+def _finish(path, like, compressed):
+    """Give a plain NIfTI file the header fields of the scan it belongs to, and compress it where asked."""
+    with open(path, "rb") as file:
+        content = file.read()
+    if like.HasMetaDataKey(GEOMETRY_KEY):
+        content = with_geometry(content, bytes.fromhex(like.GetMetaData(GEOMETRY_KEY)))
+    with open(path, "wb") as file:
+        file.write(gzip.compress(content) if compressed else content)
+
+
+def _read(path):
+    try:
+        header = check_file(path)
+        return sitk.ReadImage(path, imageIO="NiftiImageIO"), header
+    except HeaderError as error:
+        raise UserError("%s: %s: get the file again or leave it out" % (path, error)) from error
+    except OSError as error:
+        raise UserError("%s: cannot be read (%s)" % (path, error.strerror)) from error
+    except RuntimeError as error:
+        raise UserError("%s: cannot be read as NIfTI (%s)" % (path, _last_line(error))) from error
+
+
+def _split(image):
+    size = list(image.GetSize()[:3]) + [0]
+    return [sitk.Extract(image, size, [0, 0, 0, index]) for index in range(image.GetSize()[3])]
+
+
+def _check_grid(path, label, like):
+    if label.GetSize() != like.GetSize():
+        raise UserError("%s: has the size %s, its image %s" % (path, label.GetSize(), like.GetSize()))
+    for name in ("Spacing", "Origin", "Direction"):
+        own, expected = (getattr(image, "Get" + name)() for image in (label, like))
+        if not np.allclose(own, expected, rtol=0, atol=GRID_TOLERANCE):
+            raise UserError("%s: has the %s %s, its image %s" % (path, name.lower(), own, expected))
+
+
+def _last_line(error):
+    return str(error).strip().splitlines()[-1]
