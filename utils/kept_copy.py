@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from utils.errors import UserError
-from utils.files import complete_file
+from utils.files import replace_on_success
 from utils.preprocessing import SETTINGS, prepare_case
 from utils.tasks import Case
 
@@ -108,7 +108,7 @@ def _is_whole(path, shape, dtype):
 
 def _save(path, array):
     try:
-        with complete_file(path) as temporary, open(temporary, "wb") as file:
+        with replace_on_success(path) as temporary, open(temporary) as file:
             np.save(file, array, allow_pickle=False)
     except OSError as error:
         raise UserError("%s: cannot be written (%s)" % (path, error.strerror)) from error

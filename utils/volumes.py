@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from utils.errors import UserError
-from utils.files import complete_file
+from utils.files import replace_on_success
 from utils.nifti_header import HeaderError, check_file, with_geometry
 
 GRID_TOLERANCE = 1e-3
@@ -84,7 +84,7 @@ def write_mask(mask, like, path):
     if mask.dtype != np.uint8:
         raise ValueError("a mask must be uint8, not %s" % mask.dtype)
     try:
-        with complete_file(path, ".nii") as plain:
+        with replace_on_success(path) as plain:
             sitk.WriteImage(to_image(mask, like), plain, useCompression=False)
             _finish(plain, like, compressed=path.endswith(".gz"))
     except (OSError, RuntimeError) as error:
