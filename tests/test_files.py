@@ -1,0 +1,86 @@
+import json
+import os
+
+import pytest
+
+from utils.errors import UserError
+from utils.files import read_json, replace_on_success, write_json_atomically
+
+
+class TestReplaceOnSuccess:
+    def test_file_appears_with_what_was_written(self, tmp_path):
+        path = tmp_path / "new" / "folder" / "mask.nii.gz"
+        with replace_on_success(str(path)) as temporary:
+            with open(temporary, "w") as stream:
+                stream.write("voxels")
+            assert not path.exists()
+        assert path.read_text() == "voxels"
+        assert os.listdir(str(path.parent)) == ["mask.nii.gz"]
+
+    def test_temporary_lies_beside_the_file_and_keeps_the_extension(self, tmp_path):
+        with replace_on_success(str(tmp_path / "mask.nii.gz")) as temporary:
+            assert os.path.dirname(temporary) == str(tmp_path)
+            assert temporary.endswith(".nii.gz")
+            open(temporary, "w").close()
+
+    @pytest.mark.parametrize("error", [ValueError("broken volume"), KeyboardInterrupt()])
+    def test_failure_leaves_the_old_file_and_nothing_else(self, tmp_path, error):
+        path = tmp_path / "mask.nii"
+        path.write_text("old")
+        with pytest.raises(type(error)):
+            with replace_on_success(str(path)) as temporary:
+                with open(temporary, "w") as stream:
+                    stream.write("half")
+                raise error
+        assert path.read_text() == "old"
+        assert os.listdir(str(tmp_path)) == ["mask.nii"]
+
+    def test_path_relative_to_the_working_folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with replace_on_success("notes.txt") as temporary:
+            open(temporary, "w").close()
+        assert os.listdir(str(tmp_path)) == ["notes.txt"]
+
+    def test_the_umask_decides_the_permissions(self, tmp_path):
+        path = tmp_path / "notes.txt"
+        before = os.umask(0o027)
+        try:
+            with replace_on_success(str(path)) as temporary:
+                open(temporary, "w").close()
+        finally:
+            os.umask(before)
+        assert path.stat().st_mode & 0o777 == 0o640
+
+    def test_a_refusal_of_the_system_names_the_file(self, tmp_path):
+        (tmp_path / "taken").write_text("")
+        with pytest.raises(UserError, match=r"taken/mask.nii: cannot be written: .*"):
+            with replace_on_success(str(tmp_path / "taken" / "mask.nii")):
+                pytest.fail("must not get here")
+
+
+class TestJson:
+    def test_round_trip(self, tmp_path):
+        value = {"name": "hippocampus, H\u00e4lfte", "dice": [0.5, None], "labels": {"1": True}}
+        path = str(tmp_path / "value.json")
+        write_json_atomically(path, value)
+        assert read_json(path) == value
+
+    @pytest.mark.parametrize("value, error", [({"dice": float("nan")}, ValueError), ({"case": object()}, TypeError)])
+    def test_what_json_cannot_hold_leaves_the_old_file(self, tmp_path, value, error):
+        path = tmp_path / "value.json"
+        path.write_text("[1]")
+        with pytest.raises(error):
+            write_json_atomically(str(path), value)
+        assert json.loads(path.read_text()) == [1]
+        assert os.listdir(str(tmp_path)) == ["value.json"]
+
+    @pytest.mark.parametrize("content", [b'{"a": ', b"", b"\xff\xfe\x00", b"[" * 100000])
+    def test_a_damaged_file_is_named(self, tmp_path, content):
+        path = tmp_path / "value.json"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="value.json: is damaged"):
+            read_json(str(path))
+
+    def test_a_missing_file_is_named(self, tmp_path):
+        with pytest.raises(UserError, match="none.json: cannot be read: No such file"):
+            read_json(str(tmp_path / "none.json"))
