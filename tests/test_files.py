@@ -23,6 +23,12 @@ class TestReplaceOnSuccess:
             assert temporary.endswith(".nii.gz")
             open(temporary, "w").close()
 
+    def test_temporary_of_another_extension(self, tmp_path):
+        with replace_on_success(str(tmp_path / "mask.nii.gz"), ".nii") as temporary:
+            assert temporary.endswith(".nii") and not temporary.endswith("mask.nii")
+            open(temporary, "w").close()
+        assert os.listdir(str(tmp_path)) == ["mask.nii.gz"]
+
     @pytest.mark.parametrize("error", [ValueError("broken volume"), KeyboardInterrupt()])
     def test_failure_leaves_the_old_file_and_nothing_else(self, tmp_path, error):
         path = tmp_path / "mask.nii"

@@ -1,4 +1,4 @@
-"""Files that are either complete or not there, and JSON in them."""
+"""Files that appear finished or not at all, and JSON in them."""
 
 import contextlib
 import json
@@ -9,35 +9,26 @@ from utils.errors import UserError
 
 
 @contextlib.contextmanager
-def complete_file(path, extension=""):
-    """Give the path of a temporary file beside `path`; rename it to `path` once the block has finished.
+def replace_on_success(path, extension=None):
+    """Gives the path of a temporary file to write; on success it becomes `path`, on failure it is removed.
 
-    The temporary name ends with `extension`, for writers that choose the format by it. If the block
-    raises, the temporary file is removed and whatever was at `path` stays as it was.
-    """
-    temporary = os.path.join(os.path.dirname(path), ".unfinished-" + uuid.uuid4().hex + extension)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
-        raise
-
-
-@contextlib.contextmanager
-def replace_on_success(path):
-    """Like complete_file, with the extension of `path` and its folder made where it is missing.
+    The temporary file lies in the folder of `path` (made where missing). Its name ends like that of `path`, or
+    with `extension` where one is given, for writers that choose a format by it. A file that was at `path` stays as
+    it was until the new one is complete.
 
     Raises UserError naming `path` where the system refuses to write; any other error passes through.
     """
-    folder, name = os.path.split(path)
+    folder, name = os.path.split(os.path.abspath(path))
+    temporary = os.path.join(folder, ".{}{}".format(uuid.uuid4().hex, extension or "." + name))
     try:
-        os.makedirs(folder or ".", exist_ok=True)
-        with complete_file(path, "." + name) as temporary:
-            yield temporary
+        os.makedirs(folder, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
     except OSError as error:
         raise UserError("{}: cannot be written: {}".format(path, error)) from error
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
 
 
 def write_json_atomically(path, value):

@@ -1,0 +1,94 @@
+import pytest
+
+from utils.errors import UserError
+from utils.split import check_stored_split, read_split, split_cases, write_split
+
+# As numpy's frozen legacy generator gives it, on numpy 1.18 and 1.26 alike.
+HELD_OUT_OF_20 = ["case_000", "case_003", "case_012", "case_015"]
+
+
+def names_of(count):
+    return ["case_{:03d}".format(number) for number in range(count)]
+
+
+class TestSplitCases:
+    @pytest.mark.parametrize(
+        "cases, train_split, trained",
+        [(220, 0.9, 198), (260, 0.9, 234), (45, 0.7, 32), (5, 0.5, 3), (2, 0.5, 1), (1, 1.0, 1), (7, 1, 7)],
+    )
+    def test_rounds_half_up_as_written_in_decimal(self, cases, train_split, trained):
+        training, held_out = split_cases(names_of(cases), train_split, 0)
+        assert (len(training), len(held_out)) == (trained, cases - trained)
+
+    @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
+    def test_every_case_is_on_one_side_in_order(self, seed):
+        training, held_out = split_cases(names_of(50), 0.8, seed)
+        assert sorted(training + held_out) == names_of(50)
+        assert training == sorted(training) and held_out == sorted(held_out)
+
+    def test_order_of_the_list_does_not_matter(self):
+        assert split_cases(names_of(30)[::-1], 0.8, 3) == split_cases(names_of(30), 0.8, 3)
+
+    def test_seeds_hold_out_different_cases_and_not_the_tail(self):
+        sides = [tuple(split_cases(names_of(220), 0.9, seed)[1]) for seed in range(5)]
+        assert len(set(sides)) == 5
+        assert tuple(names_of(220)[198:]) not in sides
+
+    def test_is_the_same_on_every_version(self):
+        assert split_cases(names_of(20), 0.8, 0)[1] == HELD_OUT_OF_20
+
+    @pytest.mark.parametrize(
+        "cases, train_split, message",
+        [
+            (3, 0.1, r"^--train_split 0.1 of 3 labelled cases leaves none to train on"),
+            (0, 0.9, r"^--train_split 0.9 of 0 labelled cases leaves none to train on"),
+            (3, 0.9, r"^--train_split 0.9 of 3 labelled cases leaves none to evaluate"),
+            (1, 0.9, r"^--train_split 0.9 of 1 labelled case leaves none to evaluate"),
+        ],
+    )
+    def test_an_empty_side_is_refused(self, cases, train_split, message):
+        with pytest.raises(UserError, match=message):
+            split_cases(names_of(cases), train_split, 0)
+
+
+class TestStoredSplit:
+    def test_round_trip(self, tmp_path):
+        training, held_out = split_cases(names_of(10), 0.8, 4)
+        write_split(str(tmp_path), 0.8, 4, training, held_out)
+        assert read_split(str(tmp_path)) == {
+            "split_seed": 4,
+            "train_split": 0.8,
+            "training": training,
+            "held_out": held_out,
+        }
+
+    def test_none_is_stored(self, tmp_path):
+        assert read_split(str(tmp_path)) is None
+        assert check_stored_split(str(tmp_path), ["a"], ["b"]) is None
+
+    def test_the_same_split_passes(self, tmp_path):
+        write_split(str(tmp_path), 0.5, 0, ["a"], ["b"])
+        assert check_stored_split(str(tmp_path), ["a"], ["b"]) is None
+
+    @pytest.mark.parametrize(
+        "training, held_out, told",
+        [
+            (["a", "b", "n"], ["z"], r"\(new: n\)"),
+            (["a"], ["z"], r"\(gone: b\)"),
+            (["a", "n"], ["z"], r"\(new: n; gone: b\)"),
+            (["a", "z"], ["b"], r"\(on the other side: b, z\)"),
+            (["a", "b", "m", "n", "o", "p", "q"], ["z"], r"\(new: m, n, o and 2 more\)"),
+        ],
+    )
+    def test_another_split_is_refused(self, tmp_path, training, held_out, told):
+        write_split(str(tmp_path), 0.67, 0, ["a", "b"], ["z"])
+        with pytest.raises(UserError, match=r"split.json: .*" + told + ".*another --model_dir"):
+            check_stored_split(str(tmp_path), training, held_out)
+
+    @pytest.mark.parametrize(
+        "content", ["[]", "{}", '{"training": ["a"]}', '{"training": ["a"], "held_out": [1]}', '{"training": ']
+    )
+    def test_a_damaged_file_is_named(self, tmp_path, content):
+        (tmp_path / "split.json").write_text(content)
+        with pytest.raises(UserError, match="split.json: is damaged"):
+            read_split(str(tmp_path))

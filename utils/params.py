@@ -1,0 +1,211 @@
+"""Flags, what the model's folder holds, and defaults -> one validated params dict."""
+
+import copy
+import glob
+import os
+
+from utils.errors import UserError
+from utils.files import read_json, write_json_atomically
+from utils.flags import FLAGS, build_parser, shown
+
+FILE_NAME = "params.json"
+BEST_FOLDER = "best"
+
+# What the network and its input need: another value would be another network.
+MODEL_SETTINGS = (
+    "input_shape",
+    "resize_interpolator",
+    "data_normalization",
+    "activation",
+    "normalization_layer",
+    "pooling",
+    "upsampling",
+    "upscale_blocks",
+    "downscale_blocks",
+    "convolution_size",
+)
+# What else decides the result of training: another value would be another run.
+RUN_SETTINGS = (
+    "loss",
+    "optimizer",
+    "base_lr",
+    "momentum",
+    "batch_size",
+    "augment",
+    "seed",
+    "train_split",
+    "split_seed",
+)
+FREE_WITHOUT_TRAINING = ("batch_size", "seed")
+# What the runner adds to params.json once it knows the task.
+TASK_SETTINGS = ("task", "labels", "modalities")
+
+TRAINING_MODES = ("train", "train_and_predict", "train_and_evaluate")
+EVALUATION_MODES = ("evaluate", "train_and_evaluate")
+PREDICTION_MODES = ("predict", "train_and_predict")
+
+
+def from_command_line(argv=None):
+    """Returns the params dict of a command line (a list of str; sys.argv[1:] by default).
+
+    Its keys are the names of all flags; its values are JSON values, None where a flag without a default is not
+    given. A flag that is given wins over what `<model_dir>/params.json` holds, which wins over the default.
+
+    Raises UserError for anything that cannot be done as asked. SystemExit(0) after printing the help.
+    """
+    given = vars(build_parser().parse_args(argv))
+    defaults = {name: copy.deepcopy(flag.default) for name, flag in FLAGS.items()}
+    params = dict(defaults, **given)
+    _complete_folders(params)
+    stored = load(params["model_dir"])
+    if stored is not None:
+        _refuse_contradictions(given, stored, params)
+        params.update((name, stored[name]) for name in MODEL_SETTINGS + RUN_SETTINGS if name not in given)
+    _check_network(params)
+    _check_request(params)
+    _check_model_dir(params, stored)
+    return params
+
+
+def save(params, model_dir):
+    """Writes the dict `params` to `<model_dir>/params.json`, atomically. `settings_of` says what belongs there."""
+    write_json_atomically(os.path.join(model_dir, FILE_NAME), params)
+
+
+def load(model_dir):
+    """Returns the dict in `<model_dir>/params.json`, or None where there is no such file.
+
+    It has at least MODEL_SETTINGS, RUN_SETTINGS and TASK_SETTINGS: "task" (str), "labels" (names by value,
+    labels[0] is background) and "modalities" (names by channel). Raises UserError where the file is damaged.
+    """
+    path = os.path.join(model_dir, FILE_NAME)
+    if not os.path.exists(path):
+        return None
+    stored = read_json(path)
+    if not isinstance(stored, dict):
+        raise UserError("{}: is damaged, it holds no JSON object".format(path))
+    for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS:
+        if name not in stored:
+            raise UserError('{}: is damaged, it lacks "{}"'.format(path, name))
+        problem = FLAGS[name].problem(stored[name]) if name in FLAGS else _task_problem(name, stored[name])
+        if problem:
+            raise UserError('{}: is damaged, "{}": {}'.format(path, name, problem))
+    return stored
+
+
+def settings_of(params, task, labels, modalities):
+    """Returns what params.json holds: the settings a later run takes from it, and the task's own."""
+    settings = {name: params[name] for name in MODEL_SETTINGS + RUN_SETTINGS}
+    return dict(settings, task=task, labels=list(labels), modalities=list(modalities))
+
+
+def checkpoint_folder(params):
+    """Returns the folder of the checkpoints that evaluation and prediction use: that of the last, or of the best."""
+    if params["checkpoint"] == "best":
+        return os.path.join(params["model_dir"], BEST_FOLDER)
+    return params["model_dir"]
+
+
+def _task_problem(name, value):
+    if name == "task":
+        return None if isinstance(value, str) else "{!r} is not a name".format(value)
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return None
+    return "{!r} is not a list of names".format(value)
+
+
+def _complete_folders(params):
+    if params["log_dir"] is None:
+        params["log_dir"] = params["model_dir"]
+    if params["cache_dir"] is None:
+        params["cache_dir"] = os.path.join(params["model_dir"], "cache")
+    for name in ("model_dir", "log_dir", "cache_dir"):
+        existing = os.path.abspath(params[name])
+        while not os.path.lexists(existing):
+            existing = os.path.dirname(existing)
+        if not os.path.isdir(existing):
+            raise UserError("--{} {}: {} is not a folder".format(name, params[name], existing))
+
+
+def _refuse_contradictions(given, stored, params):
+    trains = params["exec_mode"] in TRAINING_MODES
+    binding = [name for name in MODEL_SETTINGS + RUN_SETTINGS if trains or name not in FREE_WITHOUT_TRAINING]
+    for name in binding:
+        if name in given and given[name] != stored[name]:
+            raise UserError(
+                "--{} is {} here and {} in {}: use another --model_dir or leave the flag out".format(
+                    name, shown(given[name]), shown(stored[name]), os.path.join(params["model_dir"], FILE_NAME)
+                )
+            )
+
+
+def _check_network(params):
+    levels = len(params["downscale_blocks"])
+    entries = sorted({max(1, levels - 1), levels})
+    if len(params["upscale_blocks"]) not in entries:
+        raise UserError(
+            "--upscale_blocks {}: with --downscale_blocks {} it takes {} entries, not {}".format(
+                shown(params["upscale_blocks"]),
+                shown(params["downscale_blocks"]),
+                " or ".join(str(number) for number in entries),
+                len(params["upscale_blocks"]),
+            )
+        )
+    step = 2**levels
+    misfits = [
+        "{} along {} (nearest: {})".format(size, axis, _nearest_multiples(size, step))
+        for axis, size in zip("xyz", params["input_shape"])
+        if size % step
+    ]
+    if misfits:
+        raise UserError(
+            "--input_shape {}: {} levels of --downscale_blocks need multiples of {}, not {}".format(
+                shown(params["input_shape"]), levels, step, ", ".join(misfits)
+            )
+        )
+
+
+def _nearest_multiples(size, step):
+    below = size // step * step
+    return " or ".join(str(multiple) for multiple in (below, below + step) if multiple > 0)
+
+
+def _check_request(params):
+    mode = params["exec_mode"]
+    if params["images"] is not None and mode not in PREDICTION_MODES:
+        raise UserError("--images: --exec_mode {} predicts nothing; use {}".format(mode, " or ".join(PREDICTION_MODES)))
+    if params["data_dir"] is None and not (mode == "predict" and params["images"] is not None):
+        instead = ", or --images with the files to predict" if mode == "predict" else ""
+        raise UserError("--data_dir: --exec_mode {} needs it: give the task's folder{}".format(mode, instead))
+    if params["train_split"] == 1 and mode in EVALUATION_MODES:
+        raise UserError(
+            "--train_split 1.0: holds out no case for --exec_mode {}: use a smaller value with a --model_dir of its "
+            "own, or another --exec_mode".format(mode)
+        )
+
+
+def _check_model_dir(params, stored):
+    model_dir, mode = params["model_dir"], params["exec_mode"]
+    if mode in TRAINING_MODES:
+        if stored is None and _has_checkpoint(model_dir):
+            raise UserError(
+                "--model_dir {}: holds checkpoints without their {}: use another folder".format(model_dir, FILE_NAME)
+            )
+        measures = params["evaluate_every"] > 0 and params["train_split"] < 1
+        if mode != "train" and params["checkpoint"] == "best" and not measures:
+            raise UserError(
+                "--checkpoint best: needs held-out cases that are measured while training: use --evaluate_every from "
+                "1 and --train_split below 1, or --checkpoint last"
+            )
+    elif stored is None or not _has_checkpoint(model_dir):
+        raise UserError(
+            "--model_dir {}: holds no trained model (no {}): train one there first, or name the folder of one".format(
+                model_dir, FILE_NAME if stored is None else "checkpoint"
+            )
+        )
+    elif not _has_checkpoint(checkpoint_folder(params)):
+        raise UserError("--checkpoint best: {} holds none: use --checkpoint last".format(checkpoint_folder(params)))
+
+
+def _has_checkpoint(folder):
+    return bool(glob.glob(os.path.join(glob.escape(folder), "*.index")))
