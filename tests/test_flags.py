@@ -125,7 +125,7 @@ class TestRefusals:
             ("--epochs 4", r"^--epochs: no such flag; did you mean --train_epochs\?"),
             ("--lr=0.1", r"^--lr: no such flag; did you mean --base_lr\?"),
             ("--batch-size=4", r"^--batch-size: no such flag; did you mean --batch_size\?"),
-            ("--qqqqq 4", r"^--qqqqq: no such flag \(see --help\)$"),
+            ("--bogus 4", r"^--bogus: no such flag \(see --help\)$"),
             ("--batch_size 4 8", r"^8: does not belong to any flag"),
         ],
     )

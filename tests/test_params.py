@@ -297,7 +297,9 @@ class TestModelDir:
         assert params.checkpoint_folder(run(command + "best")) == str(tmp_path / "model" / "best")
         assert params.checkpoint_folder(run(command + "last")) == str(tmp_path / "model")
 
-    @pytest.mark.parametrize("flags", ["--evaluate_every 0", "--train_split 1.0"])
+    @pytest.mark.parametrize(
+        "flags", ["--evaluate_every 0", "--evaluate_every 6 --train_epochs 5", "--train_split 1.0"]
+    )
     def test_best_checkpoint_of_a_run_that_measures_nothing_is_refused(self, run, flags):
         with pytest.raises(UserError, match="^--checkpoint best: needs held-out cases"):
             run("--data_dir task --checkpoint best " + flags)

@@ -271,9 +271,9 @@ def _about_unknown(arguments):
         return "{}: does not belong to any flag (see --help)".format(arguments[0])
     unknown = unknown.split("=")[0]
     word = unknown.strip("-")
-    holding = ["--" + name for name in FLAGS if word and word in name.split("_")]
-    near = holding if len(holding) == 1 else difflib.get_close_matches(unknown, ["--" + name for name in FLAGS], n=1)
-    return "{}: no such flag{} (see --help)".format(unknown, "; did you mean {}?".format(near[0]) if near else "")
+    holding = [name for name in FLAGS if word in name.split("_")]
+    near = holding if len(holding) == 1 else difflib.get_close_matches(word, FLAGS, n=1)
+    return "{}: no such flag{} (see --help)".format(unknown, "; did you mean --{}?".format(near[0]) if near else "")
 
 
 def _reader(kind):

@@ -108,7 +108,7 @@ def _is_whole(path, shape, dtype):
 
 def _save(path, array):
     try:
-        with replace_on_success(path) as temporary, open(temporary) as file:
+        with replace_on_success(path) as temporary, open(temporary, "wb") as file:
             np.save(file, array, allow_pickle=False)
     except OSError as error:
         raise UserError("%s: cannot be written (%s)" % (path, error.strerror)) from error

@@ -191,11 +191,11 @@ def _check_model_dir(params, stored):
             raise UserError(
                 "--model_dir {}: holds checkpoints without their {}: use another folder".format(model_dir, FILE_NAME)
             )
-        measures = params["evaluate_every"] > 0 and params["train_split"] < 1
+        measures = 0 < params["evaluate_every"] <= params["train_epochs"] and params["train_split"] < 1
         if mode != "train" and params["checkpoint"] == "best" and not measures:
             raise UserError(
                 "--checkpoint best: needs held-out cases that are measured while training: use --evaluate_every from "
-                "1 and --train_split below 1, or --checkpoint last"
+                "1 to --train_epochs and --train_split below 1, or --checkpoint last"
             )
     elif stored is None or not _has_checkpoint(model_dir):
         raise UserError(

@@ -84,7 +84,7 @@ def write_mask(mask, like, path):
     if mask.dtype != np.uint8:
         raise ValueError("a mask must be uint8, not %s" % mask.dtype)
     try:
-        with replace_on_success(path) as plain:
+        with replace_on_success(path, ".nii") as plain:
             sitk.WriteImage(to_image(mask, like), plain, useCompression=False)
             _finish(plain, like, compressed=path.endswith(".gz"))
     except (OSError, RuntimeError) as error:

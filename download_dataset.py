@@ -1,0 +1,205 @@
+"""Fetch a task of the Medical Segmentation Decathlon, or make the phantom task."""
+
+import argparse
+import os
+import signal
+import sys
+from typing import NamedTuple
+
+from utils import archives, phantom
+from utils.errors import UserError
+from utils.progress import Progress
+
+PROGRAM = "download_dataset.py"
+MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com/{}.tar"
+GOOGLE_DRIVE = "https://drive.google.com/uc?id={}"
+
+
+class Archive(NamedTuple):
+    """A task's folder name and its archive's MD5."""
+
+    task: str
+    md5: str
+
+
+ARCHIVES = {
+    "brain_tumour": Archive("Task01_BrainTumour", "240a19d752f0d9e9101544901065d872"),
+    "heart": Archive("Task02_Heart", "06ee59366e1e5124267b774dbd654057"),
+    "liver": Archive("Task03_Liver", "a90ec6c4aa7f6a3d087205e23d4e6397"),
+    "hippocampus": Archive("Task04_Hippocampus", "9d24dba78a72977dbd1d2e110310f31b"),
+    "prostate": Archive("Task05_Prostate", "35138f08b1efaef89d7424d2bcc928db"),
+    "lung": Archive("Task06_Lung", "8afd997733c7fc0432f71255ba4e52dc"),
+    "pancreas": Archive("Task07_Pancreas", "4f7080cfca169fa8066d17ce6eb061e4"),
+    "hepatic_vessel": Archive("Task08_HepaticVessel", "641d79e80ec66453921d997fbf12a29c"),
+    "spleen": Archive("Task09_Spleen", "410d4a301da4e5b2f6f86ec3ddba524e"),
+    "colon": Archive("Task10_Colon", "bad7a188931dc2f6acf72b08eb6202d0"),
+}
+GOOGLE_DRIVE_FILES = {"hippocampus": "1RzPB1_bqzQhlWvU-YGvZzhx2omcDh38C"}
+
+
+def build_parser():
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        allow_abbrev=False,
+        description="Put a task of the Medical Segmentation Decathlon, or the phantom task, into a folder. A download "
+        "that broke off goes on where it stopped when the same command is run again. A task that is there already is "
+        "left as it is.",
+    )
+    parser.add_argument(
+        "--data_dir",
+        required=True,
+        metavar="DIR",
+        help="the folder to put the task's folder into, as in DIR/Task04_Hippocampus; made where missing (required)",
+    )
+    parser.add_argument(
+        "--dataset",
+        choices=list(ARCHIVES) + ["phantom"],
+        default="hippocampus",
+        help="the task; 'phantom' is made here from a seed, needs no network and is put into DIR/{} "
+        "(default: hippocampus)".format(phantom.TASK_NAME),
+    )
+    parser.add_argument(
+        "--source",
+        choices=["mirror", "google_drive"],
+        help="where to download from: 'mirror' is the public open-data mirror, which has every task; 'google_drive' "
+        "has the hippocampus alone and needs the package gdown (default: the mirror and, for the hippocampus, Google "
+        "Drive if the mirror cannot be reached)",
+    )
+    parser.add_argument(
+        "--url",
+        help="the complete http or https address of the task's tar archive, to download it from there, such as a "
+        "mirror of your own; the checksum stays the task's (default: the address that --source knows)",
+    )
+    parser.add_argument(
+        "--keep_archive",
+        action="store_true",
+        help="leave the archive in DIR once it is unpacked; an archive that lies there is used instead of downloading "
+        "it (default: remove it)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="what the phantom task is made from, 0 to {}; the same seed makes the same task (default: 0)".format(
+            phantom.MAXIMUM_SEED
+        ),
+    )
+    return parser
+
+
+def check(arguments):
+    """Raise UserError where flags contradict each other or the dataset."""
+    if arguments.dataset == "phantom":
+        for flag, given in (
+            ("--source", arguments.source),
+            ("--url", arguments.url),
+            ("--keep_archive", arguments.keep_archive),
+        ):
+            if given:
+                raise UserError("{}: the phantom task is made, not downloaded; leave the flag out".format(flag))
+        if arguments.seed is not None and not 0 <= arguments.seed <= phantom.MAXIMUM_SEED:
+            raise UserError("--seed: must lie between 0 and {}, not be {}".format(phantom.MAXIMUM_SEED, arguments.seed))
+        return
+    if arguments.seed is not None:
+        raise UserError("--seed: is for --dataset phantom alone; leave it out")
+    if arguments.url and arguments.source:
+        raise UserError("--url: already says where to download from; leave --source out")
+    if arguments.source == "google_drive" and arguments.dataset not in GOOGLE_DRIVE_FILES:
+        raise UserError("--source: google_drive has no {}; use --source mirror".format(arguments.dataset))
+
+
+def is_there(directory):
+    """Tell whether the task in `directory` is there; raises UserError for a folder that holds no task."""
+    if not os.path.lexists(directory):
+        return False
+    if not os.path.isfile(os.path.join(directory, "dataset.json")):
+        raise UserError("{}: is there but has no dataset.json; remove it and run the command again".format(directory))
+    return True
+
+
+def provide_phantom(data_dir, seed):
+    """Make the phantom task in `data_dir` unless it is there."""
+    directory = os.path.join(data_dir, phantom.TASK_NAME)
+    if is_there(directory):
+        present = phantom.seed_of(directory)
+        if present != seed:
+            raise UserError(
+                "{}: was made from seed {}, not {}; remove it or choose another --data_dir".format(
+                    directory, present, seed
+                )
+            )
+        print("{} is there already; nothing to do".format(directory))
+        return
+    cases = phantom.TRAINING_CASES + phantom.TEST_CASES
+    with Progress(cases, "making " + phantom.TASK_NAME, "cases") as progress:
+        phantom.write_task(data_dir, seed, progress=progress.update)
+    print("{} is ready".format(directory))
+
+
+def provide_task(data_dir, dataset, source, url, keep_archive):
+    """Download and unpack a task into `data_dir` unless it is there."""
+    task, md5 = ARCHIVES[dataset]
+    directory = os.path.join(data_dir, task)
+    if is_there(directory):
+        print("{} is there already; nothing to do".format(directory))
+        return
+    os.makedirs(data_dir, exist_ok=True)
+    path = os.path.join(data_dir, task + ".tar")
+    if os.path.exists(path):
+        found = archives.md5_of(path)
+        if found != md5:
+            raise UserError(
+                "{}: has MD5 {} instead of {}; remove it and run the command again".format(path, found, md5)
+            )
+    else:
+        fetch(dataset, path, md5, source, url)
+    archives.unpack(path, task, data_dir)
+    if not keep_archive:
+        os.remove(path)
+    print("{} is ready".format(directory))
+
+
+def fetch(dataset, path, md5, source, url):
+    """Download the archive of `dataset` to `path` from where the flags say."""
+    if source != "google_drive":
+        try:
+            archives.download(url or MIRROR.format(ARCHIVES[dataset].task), path, md5)
+            return
+        except archives.SourceUnavailable as error:
+            if url or source or dataset not in GOOGLE_DRIVE_FILES:
+                raise
+            print("{}\nTrying Google Drive instead".format(error), file=sys.stderr, flush=True)
+    archives.download_from_google_drive(GOOGLE_DRIVE.format(GOOGLE_DRIVE_FILES[dataset]), path, md5)
+
+
+def main(argv=None):
+    """Run the program; returns its exit status."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        check(arguments)
+        if arguments.dataset == "phantom":
+            provide_phantom(arguments.data_dir, arguments.seed or 0)
+        else:
+            provide_task(arguments.data_dir, arguments.dataset, arguments.source, arguments.url, arguments.keep_archive)
+    except UserError as error:
+        print("{}: error: {}".format(PROGRAM, error), file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            "{}: error: --data_dir {}: {}; choose a folder that can be written".format(
+                PROGRAM, arguments.data_dir, error
+            ),
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("{}: interrupted; run the same command again to go on".format(PROGRAM), file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    # Ended like this, too, it leaves no half unpacked folder behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())

@@ -1,0 +1,26 @@
+#!/usr/bin/env python3
+"""Trains V-Net on a task of the Medical Segmentation Decathlon form, evaluates it, and predicts masks with it."""
+
+import sys
+
+from utils import environment, params
+from utils.errors import UserError
+
+
+def main(argv=None):
+    """Flags -> params -> Runner; returns the exit status."""
+    try:
+        settings = params.from_command_line(argv)
+        environment.configure(settings)
+        # TensorFlow loads here: after the flags are known to be good, and its environment is set.
+        from utils.runner import run
+
+        run(settings)
+    except UserError as error:
+        print("main.py: error: {}".format(error), file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The Estimator's model function: features, labels, mode and params become an ``EstimatorSpec``.
+
+Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input channels; K classes.
+"""
+
+from model.losses import dice_loss
+from model.vnet import NetworkSettings, vnet
+from utils.tf_runtime import tf
+from utils.var_storage import master_weights_scope
+
+CLIP_NORM = 1.0
+
+
+def network_settings(params):
+    """The ``NetworkSettings`` that a params dict asks for."""
+    return NetworkSettings(
+        classes=len(params["labels"]),
+        downscale_blocks=tuple(params["downscale_blocks"]),
+        upscale_blocks=tuple(params["upscale_blocks"]),
+        convolution_size=params["convolution_size"],
+        activation=params["activation"],
+        normalization_layer=params["normalization_layer"],
+        pooling=params["pooling"],
+        upsampling=params["upsampling"],
+    )
+
+
+def probabilities_of(images, params):
+    """Class probabilities float32 [N, X, Y, Z, K] of images [N, X, Y, Z, C], with moving statistics."""
+    return tf.nn.softmax(vnet(images, network_settings(params), training=False, scope=master_weights_scope))
+
+
+def model_fn(features, labels, mode, params):
+    """Build the graph of one mode.
+
+    Args:
+        features: float32 images [N, X, Y, Z, C].
+        labels: uint8 labels [N, X, Y, Z] in training, else None.
+        mode: ``tf.estimator.ModeKeys.TRAIN`` or ``PREDICT``.
+        params: the validated params dict, with ``labels`` (structure names by value) and
+            ``wrap_optimizer``, a function from optimizer to optimizer that adds what the machine needs
+            (averaging over workers, loss scaling).
+
+    Returns:
+        An ``EstimatorSpec``: predictions {"probabilities": float32 [N, X, Y, Z, K]}, or loss and train_op.
+
+    Raises:
+        ValueError: on any other mode; scores are taken of the written masks, not in the graph.
+    """
+    if mode == tf.estimator.ModeKeys.PREDICT:
+        return tf.estimator.EstimatorSpec(mode, predictions={"probabilities": probabilities_of(features, params)})
+    if mode != tf.estimator.ModeKeys.TRAIN:
+        raise ValueError("the V-Net model function trains and predicts; evaluation reads what it predicts")
+    logits = vnet(features, network_settings(params), training=True, scope=master_weights_scope)
+    loss = tf.identity(dice_loss(logits, labels), name="loss")
+    optimizer = params["wrap_optimizer"](make_optimizer(params))
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=training_step(optimizer, loss))
+
+
+def make_optimizer(params):
+    """Centred RMSProp (Hinton 2012; Graves 2013, section 4.2, for the centring)."""
+    return tf.train.RMSPropOptimizer(params["base_lr"], momentum=params["momentum"], centered=True)
+
+
+def training_step(optimizer, loss):
+    """One operation that applies the gradients clipped to a global norm of 1.0 and updates the statistics.
+
+    With several workers ``compute_gradients`` averages first, so that what is clipped, and by how much,
+    does not depend on their number.
+    """
+    pairs = optimizer.compute_gradients(loss)
+    gradients, variables = zip(*pairs)
+    clipped, _ = tf.clip_by_global_norm(gradients, CLIP_NORM)
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        return optimizer.apply_gradients(zip(clipped, variables), global_step=tf.train.get_global_step())

@@ -1,0 +1,57 @@
+"""V-Net assembled from its blocks (Milletari, Navab and Ahmadi 2016, arXiv:1606.04797, figure 2).
+
+Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input channels; K classes.
+With the default settings and one input channel (L levels = 3, 32x32x32 voxels):
+
+    input     [N, 32, 32, 32,   1] -> [N, 32, 32, 32,  16]
+    down_1                         -> [N, 16, 16, 16,  32]
+    down_2                         -> [N,  8,  8,  8,  64]
+    down_3                         -> [N,  4,  4,  4, 128]
+    up_1      joins down_2         -> [N,  8,  8,  8, 128]
+    up_2      joins down_1         -> [N, 16, 16, 16,  64]
+    up_3                           -> [N, 32, 32, 32,  16]
+    output                         -> [N, 32, 32, 32,   K]
+"""
+
+from typing import NamedTuple, Tuple
+
+from model import layers
+from utils.tf_runtime import tf
+
+BASE_FILTERS = 16
+
+
+class NetworkSettings(NamedTuple):
+    """What decides the network's variables and arithmetic."""
+
+    classes: int
+    downscale_blocks: Tuple[int, ...]
+    upscale_blocks: Tuple[int, ...]
+    convolution_size: int
+    activation: str
+    normalization_layer: str
+    pooling: str
+    upsampling: str
+
+
+def vnet(volume, settings, training, scope=tf.variable_scope):
+    """Logits [N, X, Y, Z, K] of images [N, X, Y, Z, C]; X, Y and Z are multiples of 2**L.
+
+    ``scope`` makes the outermost variable scope. Variables are made on the first call in a graph and
+    shared by later ones. ``training`` chooses between batch statistics and moving ones.
+    """
+    with scope("vnet", initializer=tf.glorot_uniform_initializer(), reuse=tf.AUTO_REUSE):
+        volume = layers.input_block(volume, BASE_FILTERS, settings, training)
+        skips = []
+        for level, depth in enumerate(settings.downscale_blocks, 1):
+            skips.append(volume)
+            with tf.variable_scope("down_{}".format(level)):
+                volume = layers.down_block(volume, depth, settings, training)
+        for level, depth in enumerate(settings.upscale_blocks, 1):
+            with tf.variable_scope("up_{}".format(level)):
+                volume = layers.up_block(volume, skips.pop(), depth, settings, training)
+        if skips:
+            # One entry fewer than down blocks: the finest skip connection is left out.
+            with tf.variable_scope("up_{}".format(len(settings.downscale_blocks))):
+                volume = layers.upsample(volume, BASE_FILTERS, settings, training)
+        return layers.output_block(volume, settings.classes, settings)

@@ -1,0 +1,29 @@
+"""Environment variables that TensorFlow reads while it loads.
+
+``configure`` runs before ``utils.tf_runtime`` is imported; afterwards is too late for most of them.
+"""
+
+import os
+
+
+def available_cores():
+    """Cores this process may use, which in a container or under a batch system are not all there are."""
+    return len(os.sched_getaffinity(0))
+
+
+def configure(params):
+    """Set what the params ask for, and what keeps the terminal readable; a user's own value wins."""
+    defaults = {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    threads = params["threads"] or available_cores()
+    # Builds with oneDNN over OpenMP (intel-tensorflow 1.15) take their threads from here; their workers
+    # otherwise spin for 200 ms after each operation and starve the other thread pool.
+    defaults["OMP_NUM_THREADS"] = str(threads)
+    defaults["KMP_BLOCKTIME"] = "0"
+    defaults["KMP_WARNINGS"] = "0"
+    if params["amp"]:
+        defaults["TF_ENABLE_AUTO_MIXED_PRECISION"] = "1"
+    if params["xla"]:
+        # Without it, the just-in-time level leaves a graph on a CPU as it is.
+        defaults["TF_XLA_FLAGS"] = "--tf_xla_cpu_global_jit"
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,88 @@
+"""Held-out soft Dice at the end of epochs, and the checkpoint that was best by it."""
+
+import os
+
+import numpy as np
+
+import dllogger
+from utils import scores
+from utils.files import read_json, write_json_atomically
+from utils.hooks.training_hook import write_scalars
+from utils.run_log import dice_name
+from utils.tf_runtime import tf
+
+BEST_DIRECTORY = "best"
+
+
+class EvaluationHook(tf.train.SessionRunHook):
+    """Scores the held-out cases in the training session, so that no graph is built and nothing reloaded.
+
+    Args:
+        volumes: the held-out cases, a ``utils.data_loader.Volumes``.
+        network: function from images float32 [N, X, Y, Z, C] to probabilities float32 [N, X, Y, Z, K].
+        structures: names of the structures, background left out.
+        batch_size: cases predicted at a time.
+        every_steps: optimizer steps between two evaluations.
+        model_dir: the best checkpoint goes into ``<model_dir>/best``.
+    """
+
+    def __init__(self, volumes, network, structures, batch_size, every_steps, steps_per_epoch, model_dir):
+        self.volumes = volumes
+        self.network = network
+        self.structures = structures
+        self.batch_size = batch_size
+        self.every_steps = every_steps
+        self.steps_per_epoch = steps_per_epoch
+        self.model_dir = model_dir
+        self.best_dir = os.path.join(model_dir, BEST_DIRECTORY)
+
+    def begin(self):
+        self._images = tf.placeholder(tf.float32, (None,) + self.volumes.image(0).shape, name="held_out_images")
+        self._probabilities = self.network(self._images)
+        self._step = tf.train.get_global_step()
+        self._saver = tf.train.Saver(max_to_keep=1)
+        self._writer = tf.summary.FileWriterCache.get(self.model_dir)
+        self._best = best_score(self.best_dir)
+
+    def after_create_session(self, session, coord):
+        self._done = session.run(self._step)
+
+    def after_run(self, run_context, run_values):
+        self._done += 1
+        if self._done % self.every_steps == 0:
+            self._evaluate(run_context.session)
+
+    def _evaluate(self, session):
+        per_case = [
+            scores.soft_dice(probabilities, self.volumes.label(index))[1:]
+            for index, probabilities in enumerate(self._predict(session))
+        ]
+        per_structure = scores.mean_of_defined(np.array(per_case), axis=0)
+        figures = {
+            dice_name("soft_dice", name): float(value)
+            for name, value in zip(self.structures, per_structure)
+            if np.isfinite(value)
+        }
+        dllogger.log(step=(self._done // self.steps_per_epoch,), data=figures)
+        write_scalars(self._writer, "held_out", figures, self._done)
+        mean = float(np.mean(list(figures.values()))) if figures else None
+        if mean is not None and (self._best is None or mean > self._best):
+            self._keep_best(session, mean)
+
+    def _predict(self, session):
+        for first in range(0, len(self.volumes), self.batch_size):
+            indices = range(first, min(first + self.batch_size, len(self.volumes)))
+            for probabilities in session.run(self._probabilities, {self._images: self.volumes.images(indices)}):
+                yield probabilities
+
+    def _keep_best(self, session, mean):
+        os.makedirs(self.best_dir, exist_ok=True)
+        self._saver.save(session, os.path.join(self.best_dir, "model.ckpt"), self._done, write_meta_graph=False)
+        write_json_atomically(os.path.join(self.best_dir, "score.json"), {"step": int(self._done), "soft_dice": mean})
+        self._best = mean
+
+
+def best_score(best_dir):
+    """The mean held-out soft Dice of the best checkpoint kept so far, or None."""
+    path = os.path.join(best_dir, "score.json")
+    return read_json(path)["soft_dice"] if os.path.isfile(path) else None

@@ -1,0 +1,76 @@
+"""Probabilities on the network's grid -> masks on the scans' own grids, and the scores read back from them.
+
+Dimensions: X, Y, Z voxels of the network's grid; X', Y', Z' of the image's own; K classes.
+"""
+
+import os
+
+import numpy as np
+
+from utils import geometry, scores, volumes
+from utils.report import CaseScores
+
+FOLDER = "eval"
+
+
+def mask_path(model_dir, case):
+    """Where the mask of a case goes."""
+    return os.path.join(model_dir, FOLDER, case.name + ".nii.gz")
+
+
+class MaskWriter:
+    """Writes one mask per case to ``<model_dir>/eval``, and a picture where ``pictures`` is asked for.
+
+    Args:
+        params: the params dict, with ``model_dir``, ``labels`` and ``pictures``.
+        structures: names of the structures, background left out.
+    """
+
+    def __init__(self, params, structures):
+        self.model_dir = params["model_dir"]
+        self.classes = len(params["labels"])
+        self.pictures = params["pictures"]
+        self.structures = structures
+        self.folder = os.path.join(self.model_dir, FOLDER)
+        os.makedirs(self.folder, exist_ok=True)
+
+    def write(self, case, probabilities, truth=None):
+        """Write the mask of a case from its probabilities float32 [X, Y, Z, K]; returns the image it lies on.
+
+        The probabilities are brought back to the image's grid before the most probable class is taken.
+        """
+        image = volumes.read_channels(case.image)[0]
+        restored = geometry.restore_probabilities(probabilities, image)
+        mask = np.argmax(restored, axis=-1).astype(np.uint8)
+        volumes.write_mask(mask, image, mask_path(self.model_dir, case))
+        if self.pictures:
+            self._draw(case, image, mask, truth)
+        return image
+
+    def evaluate(self, case, probabilities, network_label):
+        """Write the mask of a labelled case and score it: a ``CaseScores``, background left out.
+
+        ``network_label`` is the label on the network's grid, uint8 [X, Y, Z]. The hard Dice is that of the
+        mask as it is read back from its file.
+        """
+        image = volumes.read_channels(case.image)[0]
+        truth = volumes.to_array(volumes.read_label(case.label, image, self.classes))
+        self.write(case, probabilities, truth)
+        written = volumes.to_array(volumes.read_label(mask_path(self.model_dir, case), image, self.classes))
+        return CaseScores(
+            case.name,
+            soft_dice=scores.soft_dice(probabilities, network_label)[1:],
+            hard_dice=scores.hard_dice(written, truth, self.classes)[1:],
+        )
+
+    def _draw(self, case, image, mask, truth):
+        from utils.pictures import case_picture
+
+        path = os.path.join(self.folder, case.name + ".png")
+        case_picture(
+            path, volumes.to_array(image), image.GetSpacing(), mask, truth, structures=self.structures, title=case.name
+        )
+
+    def tell(self):
+        """Say where the masks are."""
+        print("masks: {}".format(self.folder), flush=True)

@@ -1,0 +1,71 @@
+"""How well a segmentation agrees with the truth: Dice per structure.
+
+A structure that is in neither has no Dice: the score is NaN, and means leave it out.
+"""
+
+import numpy as np
+
+
+def soft_dice(probabilities, label):
+    """Returns the V-Net paper's Dice per class, 2 sum(p g) / (sum(p^2) + sum(g^2)), as np.float64 [K].
+
+    Args:
+        probabilities: [X, Y, Z, K] float, the softmax of the network.
+        label: [X, Y, Z] int, the true class of each voxel, in range(K).
+
+    NaN for a class that is absent from the label and is the most probable one nowhere.
+
+    Raises:
+        ValueError: the shapes do not go together.
+    """
+    probabilities, label = np.asarray(probabilities), np.asarray(label)
+    _check_shapes("probabilities", probabilities.shape[:-1], "label", label.shape)
+    mask = probabilities.argmax(axis=-1)
+    return np.array(
+        [_soft_dice_of_class(probabilities[..., k], mask == k, label == k) for k in range(probabilities.shape[-1])],
+        dtype=np.float64,
+    )
+
+
+def _soft_dice_of_class(probability, predicted, true):
+    if not true.any() and not predicted.any():
+        return np.nan
+    probability = probability.astype(np.float64)
+    return 2.0 * probability[true].sum() / (np.square(probability).sum() + np.count_nonzero(true))
+
+
+def hard_dice(mask, truth, classes):
+    """Returns 2 |A and B| / (|A| + |B|) per class as np.float64 [classes]; NaN where both are empty.
+
+    Args:
+        mask: [X, Y, Z] int, the predicted class of each voxel.
+        truth: [X, Y, Z] int, the true one.
+        classes: the number of classes, background included.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    mask, truth = np.asarray(mask), np.asarray(truth)
+    _check_shapes("mask", mask.shape, "truth", truth.shape)
+    return np.array([_hard_dice_of_class(mask == k, truth == k) for k in range(classes)], dtype=np.float64)
+
+
+def _hard_dice_of_class(predicted, true):
+    total = np.count_nonzero(predicted) + np.count_nonzero(true)
+    return 2.0 * np.count_nonzero(predicted & true) / total if total else np.nan
+
+
+def mean_of_defined(values, axis=None):
+    """Returns the mean of the values that are not NaN along `axis` (None: of all); NaN where there are none."""
+    values = np.asarray(values, dtype=np.float64)
+    defined = ~np.isnan(values)
+    count = defined.sum(axis=axis)
+    total = np.where(defined, values, 0.0).sum(axis=axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)[()]
+
+
+def _check_shapes(name, shape, other_name, other_shape):
+    if shape != other_shape:
+        raise ValueError(
+            "{} of shape {} and {} of shape {} do not go together".format(name, shape, other_name, other_shape)
+        )

@@ -1,0 +1,20 @@
+"""How TensorFlow sessions run: threads, precision, XLA, memory."""
+
+from utils.environment import available_cores
+from utils.tf_runtime import cpu_mixed_precision, gpus, tf
+
+
+def session_config(params):
+    """The ``tf.ConfigProto`` the params ask for, and a line for the user where a wish can't be granted (or None)."""
+    threads = params["threads"] or available_cores()
+    config = tf.ConfigProto(
+        intra_op_parallelism_threads=threads,
+        inter_op_parallelism_threads=1 if threads == 1 else 2,
+        allow_soft_placement=True,
+    )
+    config.gpu_options.allow_growth = True
+    if params["xla"]:
+        config.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
+    if params["amp"] and not gpus() and not cpu_mixed_precision(config):
+        return config, "--amp: this TensorFlow has no mixed precision for CPUs; going on in float32"
+    return config, None

@@ -1,0 +1,59 @@
+"""The only module that imports TensorFlow and the only one that knows which TensorFlow it is.
+
+Everything else takes ``tf``, the TensorFlow 1 API, from here:
+
+    tf1   TensorFlow 1.15 on Python 3.6 to 3.8
+    tf2   TensorFlow 2.15 on Python 3.9 to 3.11, through ``tensorflow.compat.v1``
+
+Environment variables that TensorFlow reads while it loads are set before this module is imported, by
+``utils.environment``.
+"""
+
+import os
+
+import tensorflow.compat.v1 as tf
+
+__all__ = ["RUNTIME", "cpu_mixed_precision", "gpus", "scale_loss", "tf", "version"]
+
+tf.disable_v2_behavior()
+tf.logging.set_verbosity(tf.logging.ERROR)
+
+RUNTIME = "tf1" if tf.__version__.startswith("1.") else "tf2"
+
+_NVIDIA_BUILD = "NVIDIA_TENSORFLOW_VERSION" in os.environ
+
+
+def version():
+    """The runtime and TensorFlow's own version, as one word pair such as ``tf2 2.15.1``."""
+    return "{} {}".format(RUNTIME, tf.__version__)
+
+
+def gpus():
+    """Names of the GPUs TensorFlow can use; empty on a machine without one."""
+    if RUNTIME == "tf1":
+        return [device for device in tf.config.experimental.list_physical_devices("GPU")]
+    return tf.config.list_physical_devices("GPU")
+
+
+def cpu_mixed_precision(session_config):
+    """Switch TensorFlow's bfloat16 rewrite for CPUs on in a ``tf.ConfigProto``; False if it has none."""
+    if RUNTIME == "tf1":
+        return False
+    from tensorflow.core.protobuf import rewriter_config_pb2
+
+    rewrites = session_config.graph_options.rewrite_options
+    rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
+    return True
+
+
+def scale_loss(optimizer):
+    """Wrap an optimizer for float16 on GPUs: graph rewrite and dynamic loss scaling.
+
+    NVIDIA's build does both by itself once TF_ENABLE_AUTO_MIXED_PRECISION is set, and must not be asked
+    twice; every other build is asked here.
+    """
+    if _NVIDIA_BUILD:
+        return optimizer
+    if RUNTIME == "tf1":
+        return tf.train.experimental.enable_mixed_precision_graph_rewrite(optimizer)
+    return tf.mixed_precision.enable_mixed_precision_graph_rewrite(optimizer)
