@@ -20,6 +20,8 @@ from utils.errors import UserError
 from utils.progress import Progress
 
 CHUNK_BYTES = 1 << 20
+# When a connection breaks, what of a chunk has arrived is lost: small ones bring slow lines forward.
+RECEIVED_CHUNK_BYTES = 1 << 14
 MEGABYTE = 10**6
 CONNECT_SECONDS, READ_SECONDS = 15, 60
 # Answers that the same request may well not get the next time.
@@ -170,6 +172,8 @@ def _receive(url, stream):
             _copy_body(response, stream, present)
     except (requests.TooManyRedirects, ValueError) as error:  # All that is wrong with an address is a ValueError.
         raise SourceUnavailable("{}: cannot be asked: {}".format(url, _one_line(error))) from error
+    except requests.exceptions.ChunkedEncodingError as error:
+        raise _BrokenConnection("the connection ended early") from error
     except requests.RequestException as error:
         raise _BrokenConnection("the connection broke ({})".format(_one_line(error))) from error
 
@@ -196,7 +200,7 @@ def _copy_body(response, stream, present):
     if total is not None:
         _check_room(os.path.dirname(stream.name), int(length))
     with _byte_progress("downloading " + posixpath.basename(response.url), total, present) as count:
-        for chunk in response.iter_content(CHUNK_BYTES):
+        for chunk in response.iter_content(RECEIVED_CHUNK_BYTES):
             stream.write(chunk)
             count(len(chunk))
     # Not every release of the HTTP library notices a body that ends early.
@@ -206,7 +210,7 @@ def _copy_body(response, stream, present):
 
 @contextlib.contextmanager
 def _byte_progress(description, total, done=0):
-    """Show progress in whole megabytes; gives the function to tell how many more bytes are done. `total` may be None."""
+    """Show progress in megabytes; gives the function to tell how many more bytes are done. `total` may be None."""
     with Progress((total or 0) // MEGABYTE, description, "MB", initial=done // MEGABYTE) as progress:
 
         def count(size):
