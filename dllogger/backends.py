@@ -54,7 +54,7 @@ def default_step_format(step):
 
 def default_metric_format(metric, metadata, value):
     """Returns "metric : value unit", the value in the format its metadata gives, if any ("format": "{:.3f}")."""
-    text = metadata.get("format", "{}").format(value)
+    text = "undefined" if value is None else metadata.get("format", "{}").format(value)
     return " ".join(part for part in (metric, ":", text, metadata.get("unit") or "") if part)
 
 
@@ -71,6 +71,7 @@ class StdOutBackend(Backend):
         step_format: function of (step) -> str.
         metric_format: function of (metric name, its metadata dict, value) -> str.
         prefix_format: function of (datetime) -> str.
+        write_line: function of (str) that puts a line on standard output.
     """
 
     def __init__(
@@ -79,16 +80,19 @@ class StdOutBackend(Backend):
         step_format=default_step_format,
         metric_format=default_metric_format,
         prefix_format=default_prefix_format,
+        write_line=print,
     ):
         super().__init__(verbosity)
         self._step_format = step_format
         self._metric_format = metric_format
         self._prefix_format = prefix_format
+        self._write_line = write_line
         self._metadata = {}
 
     def log(self, timestamp, elapsedtime, step, data):
         metrics = [self._metric_format(name, self._metadata.get(name, {}), value) for name, value in data.items()]
-        print(self._prefix_format(timestamp) + " ".join([self._step_format(step)] + metrics), flush=True)
+        self._write_line(self._prefix_format(timestamp) + " ".join([self._step_format(step)] + metrics))
+        self.flush()
 
     def metadata(self, timestamp, elapsedtime, metric, metadata):
         self._metadata.setdefault(metric, {}).update(metadata)

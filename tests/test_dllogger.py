@@ -167,6 +167,18 @@ class TestStdOut:
         logger.log(3, {"time": 9})
         assert capsys.readouterr().out[4:] == " [3] time=9ms\n"
 
+    def test_a_value_that_is_undefined(self, capsys):
+        logger = Logger([StdOutBackend(Verbosity.DEFAULT)])
+        logger.metadata("dice", {"format": "{:.3f}"})
+        logger.log((), {"dice": None})
+        assert capsys.readouterr().out.endswith("dice : undefined\n")
+
+    def test_lines_go_where_they_are_told(self, capsys):
+        lines = []
+        Logger([StdOutBackend(Verbosity.DEFAULT, write_line=lines.append)]).log((), {"dice": 0.5})
+        assert len(lines) == 1 and lines[0].endswith("dice : 0.5")
+        assert capsys.readouterr().out == ""
+
 
 class TestVerbosity:
     @pytest.mark.parametrize(

@@ -1,9 +1,14 @@
+import fcntl
 import io
+import os
 import re
+import struct
+import sys
+import termios
 
 import pytest
 
-from utils.progress import Progress
+from utils.progress import Progress, say
 
 
 class Terminal(io.StringIO):
@@ -90,13 +95,6 @@ class TestLines:
             raise KeyError("broken")
         assert "training: 3/10 images (30%)" in stream.getvalue()
 
-    def test_text_between(self):
-        stream = io.StringIO()
-        with Progress(1, "training", "images", stream=stream) as progress:
-            progress.write("epoch 1: Dice 0.8")
-            progress.update()
-        assert stream.getvalue().startswith("epoch 1: Dice 0.8\n")
-
     def test_standard_error_by_default(self, capsys):
         with Progress(1, "prediction", "cases") as progress:
             progress.update()
@@ -128,17 +126,55 @@ class TestBar:
     def test_more_than_there_was_to_do(self):
         assert "5/5 images" in run_on_terminal([(5, {})], total=3).split("\r")[-1]
 
-    def test_text_goes_above(self):
-        stream = Terminal()
-        with Progress(2, "training", "images", stream=stream) as progress:
-            progress.update()
-            progress.write("epoch 1: Dice 0.8")
-            progress.update()
-        assert re.search(r"(^|\r)epoch 1: Dice 0.8\n", stream.getvalue())
-        assert stream.getvalue().rstrip("\n").split("\r")[-1].startswith("training: 100% |")
-
     def test_the_same_content_as_the_lines(self):
         updates = [(1, {"loss": 0.25})] * 4
         bar, line = run_on_terminal(updates, total=4), run_plain(updates, total=4, seconds_each=1.0)[-1]
         for part in ("training:", "100%", "4/4 images", "images/s", "loss 0.25"):
             assert part in bar and part in line
+
+
+class TestPseudoTerminal:
+    @staticmethod
+    def read_until_line_end(reader):
+        received = b""
+        with open(reader, "rb", buffering=0) as screen:
+            while b"\n" not in received:
+                received += screen.read(10000)
+        return received.decode("utf-8")
+
+    @pytest.mark.parametrize("rows, columns, width", [(24, 100, 100), (0, 0, 80), (0, 120, 80)])
+    def test_bar_fits_whatever_the_size(self, rows, columns, width, monkeypatch):
+        monkeypatch.delenv("COLUMNS", raising=False)
+        monkeypatch.delenv("LINES", raising=False)
+        reader, writer = os.openpty()
+        fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        with open(writer, "w", encoding="utf-8") as stream:
+            with Progress(2, "training", "images", stream=stream) as progress:
+                progress.update(2, loss=0.5)
+            last = self.read_until_line_end(reader).rstrip("\r\n").split("\r")[-1]
+        assert last.startswith("training: 100% |") and last.endswith("images/s, loss 0.5, 00:00 left")
+        assert width - 2 <= len(last) <= width
+
+
+class TestSay:
+    def test_a_line_on_standard_output(self, capsys):
+        say("epoch 1: Dice 0.8")
+        assert capsys.readouterr() == ("epoch 1: Dice 0.8\n", "")
+
+    def test_clears_the_bar_before_and_draws_it_again(self, monkeypatch):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with Progress(2, "training", "images") as progress:
+            progress.update()
+            say("epoch 1: Dice 0.8")
+            said = len(terminal.getvalue())
+            progress.update()
+        assert re.search(r"\r +\repoch 1: Dice 0.8\n", terminal.getvalue()[:said])
+        assert terminal.getvalue().rstrip("\n").split("\r")[-1].startswith("training: 100% |")
+
+    def test_between_lines(self, capsys):
+        with Progress(1, "training", "images") as progress:
+            say("epoch 1: Dice 0.8")
+            progress.update()
+        assert capsys.readouterr().out == "epoch 1: Dice 0.8\n"

@@ -1,5 +1,7 @@
 """How far a long piece of work has come: a bar on a terminal, a line now and then elsewhere."""
 
+import os
+import shutil
 import sys
 import time
 
@@ -11,6 +13,12 @@ SECONDS_BETWEEN_LINES = 10.0
 class _Bar(tqdm):
     # No watching thread: processes are forked while bars are up.
     monitor_interval = 0
+
+
+def say(text):
+    """Prints a line of text on standard output: above the bar, if there is one."""
+    _Bar.write(text, file=sys.stdout)
+    sys.stdout.flush()
 
 
 class Progress:
@@ -47,10 +55,6 @@ class Progress:
         """Tells that `count` more units are done. `values` are shown beside them, such as loss=0.123."""
         self._form.update(count, ", ".join("{} {:.4g}".format(name, value) for name, value in values.items()))
 
-    def write(self, text):
-        """Writes a line of text above the bar, or between the lines."""
-        self._form.write(text)
-
 
 class _BarForm:
     def __init__(self, stream, total, description, unit, initial, clock):
@@ -64,11 +68,12 @@ class _BarForm:
             + ", {rate_noinv_fmt}{postfix}, {remaining} left",
             "unit": " " + unit,
         }
+        self._arguments.update(_size(stream))
         self._bar = None
 
     def start(self):
         # tqdm has no percentage of nothing.
-        self._bar = _Bar(file=self._stream, dynamic_ncols=True, disable=not self._arguments["total"], **self._arguments)
+        self._bar = _Bar(file=self._stream, disable=not self._arguments["total"], **self._arguments)
 
     def update(self, count, values):
         if values:
@@ -77,11 +82,21 @@ class _BarForm:
         self._bar.total = max(self._bar.total, self._bar.n + count)
         self._bar.update(count)
 
-    def write(self, text):
-        _Bar.write(text, file=self._stream)
-
     def end(self):
         self._bar.close()
+
+
+def _size(stream):
+    """Returns tqdm's arguments for the size of the terminal."""
+    try:
+        known = all(os.get_terminal_size(stream.fileno()))
+    except OSError:
+        known = False
+    if known:
+        return {"dynamic_ncols": True}
+    # A pseudo-terminal may have no rows and columns, in which tqdm shows nothing.
+    size = shutil.get_terminal_size()
+    return {"ncols": size.columns, "nrows": size.lines}
 
 
 class _LineForm:
@@ -105,9 +120,6 @@ class _LineForm:
             self._write_state(rate, left)
             self._time_of_line, self._done_at_line = now, self._done
 
-    def write(self, text):
-        print(text, file=self._stream, flush=True)
-
     def end(self):
         seconds = self._clock() - self._start
         rate = (self._done - self._initial) / seconds if seconds else 0.0
@@ -121,7 +133,8 @@ class _LineForm:
             self._values,
             duration,
         ]
-        self.write(time.strftime("%H:%M:%S ") + ", ".join(part for part in parts if part))
+        line = time.strftime("%H:%M:%S ") + ", ".join(part for part in parts if part)
+        print(line, file=self._stream, flush=True)
 
 
 def _duration(seconds):
