@@ -13,7 +13,8 @@ class ArchiveServer(http.server.HTTPServer):
     """Serves `content` at every path.
 
     `plan` holds one entry per request to come: None (behave), a status to answer, or ("break", count) to end the
-    connection after that many bytes of the body. An empty plan behaves. `ranges` tells whether range requests are
+    connection after that many bytes of the body, or ("shift", count) to answer a range request with a part that
+    begins that many bytes later. An empty plan behaves. `ranges` tells whether range requests are
     understood; `claimed_length` replaces the Content-Length. `asked` lists the Range headers of the requests so far,
     `sent` the bytes of each body.
     """
@@ -39,6 +40,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(step)
             return
         start = int(re.match(r"bytes=(\d+)-$", asked).group(1)) if asked and server.ranges else 0
+        if step is not None and step[0] == "shift":
+            start += step[1]
         body = server.content[start:]
         if start and not body:
             self.send_response(416)
@@ -53,7 +56,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/x-tar")
         self.send_header("Content-Length", str(server.claimed_length or len(body)))
         self.end_headers()
-        if step is not None:
+        if step is not None and step[0] == "break":
             body = body[: step[1]]
         server.sent.append(len(body))
         self.wfile.write(body)
@@ -90,9 +93,10 @@ def odd_member(name, kind, target=""):
 
 
 def tar_of(*members, **settings):
-    """Return the bytes of a tar file of (member, content) pairs."""
+    """Return the bytes of a tar file of (member, content) pairs; `settings` are those of tarfile.open."""
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode=settings.get("mode", "w")) as tar:
+    settings.setdefault("mode", "w")
+    with tarfile.open(fileobj=stream, **settings) as tar:
         for member, content in members:
             tar.addfile(member, io.BytesIO(content))
     return stream.getvalue()

@@ -104,6 +104,13 @@ class TestResume:
         assert server.asked == ["bytes=14-", "bytes={}-".format(PART)]
         assert server.sent == [PART, len(CONTENT)]
 
+    def test_another_part_than_was_asked_for_is_not_taken(self, target):
+        write(target + ".part", CONTENT[:1000])
+        with serving(CONTENT, plan=[("shift", 50), None]) as server:
+            fetch(server, target)
+        assert read(target) == CONTENT
+        assert server.asked == ["bytes=1000-", None]
+
     def test_a_server_without_ranges_that_always_breaks_at_one_place_is_given_up(self, target):
         with serving(CONTENT, ranges=False, plan=[("break", PART)] * 20) as server:
             with pytest.raises(archives.SourceUnavailable, match="3 times in a row"):
@@ -350,16 +357,19 @@ class TestHostileArchives:
     def test_a_size_beyond_the_archive(self, place):
         member, _ = file_member(TASK + "/big")
         member.size = 2**40
-        self.refuse(
-            place, member.tobuf(tarfile.GNU_FORMAT) + bytes(1024), "more than its own size|is not an intact tar file"
-        )
+        self.refuse(place, member.tobuf(tarfile.GNU_FORMAT) + bytes(1024), "is not an intact tar file")
 
     def test_an_archive_that_ends_early(self, place):
-        self.refuse(place, tar_of(*good_members())[: len(CONTENT) // 2], "is not an intact tar file|its own size")
+        self.refuse(place, tar_of(*good_members())[: len(CONTENT) // 2], "is not an intact tar file")
 
     @pytest.mark.parametrize("second", [TASK + "/dataset.json", TASK + "/dataset.json/below", TASK])
     def test_a_name_that_comes_twice(self, place, second):
         self.refuse(place, tar_of(*(good_members() + [file_member(second)])), "comes twice")
+
+    def test_a_name_that_no_file_can_have(self, place):
+        # A name beyond ASCII gets a header that can hold a zero byte.
+        bad = file_member(TASK + "/\u00e9\0.nii.gz")
+        self.refuse(place, tar_of(*(good_members() + [bad]), format=tarfile.PAX_FORMAT), "is not an intact tar file")
 
     def test_something_else(self, place):
         self.refuse(place, b"<html>quota exceeded</html>" * 100, "is not an intact tar file")

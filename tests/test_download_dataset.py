@@ -206,9 +206,15 @@ class TestCommandLine:
         assert result.stderr == "download_dataset.py: error: --seed: is for --dataset phantom alone; leave it out\n"
 
     @pytest.mark.parametrize(
-        "flags", [[], ["--data_dir", "x", "--dataset", "kidney"], ["--data_dir", "x", "--see", "1"]]
+        "flags, match",
+        [
+            ([], "are required: --data_dir"),
+            (["--data_dir", "x", "--dataset", "kidney"], "invalid choice: 'kidney'"),
+            (["--data_dir", "x", "--see", "1"], "unrecognized arguments: --see 1"),
+        ],
     )
-    def test_flags_that_do_not_parse(self, flags):
+    def test_flags_that_do_not_parse(self, flags, match):
         result = self.call(*flags)
         assert result.returncode == 2
-        assert result.stderr.splitlines()[-1].startswith("download_dataset.py: error: ")
+        line = result.stderr.splitlines()[-1]
+        assert line.startswith("download_dataset.py: error: ") and match in line
