@@ -3,7 +3,7 @@
 
 import sys
 
-from utils import environment, params
+from utils import environment, job, params
 from utils.errors import UserError
 
 
@@ -11,11 +11,12 @@ def main(argv=None):
     """Flags -> params -> Runner; returns the exit status."""
     try:
         settings = params.from_command_line(argv)
+        cases = job.plan(settings)
         environment.configure(settings)
-        # TensorFlow loads here: after the flags are known to be good, and its environment is set.
+        # TensorFlow loads here: after flags and task are known to be good, and its environment is set.
         from utils.runner import run
 
-        run(settings)
+        run(settings, cases)
     except UserError as error:
         print("main.py: error: {}".format(error), file=sys.stderr)
         return 2

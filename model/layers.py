@@ -43,9 +43,7 @@ def batch_normalization(volume, training):
     scale = tf.get_variable("scale", [channels], initializer=tf.ones_initializer())
     offset = tf.get_variable("offset", [channels], initializer=tf.zeros_initializer())
     moving_mean = tf.get_variable("moving_mean", [channels], initializer=tf.zeros_initializer(), trainable=False)
-    moving_variance = tf.get_variable(
-        "moving_variance", [channels], initializer=tf.ones_initializer(), trainable=False
-    )
+    moving_variance = tf.get_variable("moving_variance", [channels], initializer=tf.ones_initializer(), trainable=False)
     spatial = volume.shape[1:4].as_list()
     flat = tf.reshape(volume, [-1, spatial[1], spatial[2], channels])
     if training:

@@ -75,6 +75,11 @@ class TrainingPlan:
         chosen = slice(position * self.batch_size, (position + 1) * self.batch_size)
         return order[chosen], flips[chosen]
 
+    def cases_before(self, step):
+        """How many cases the steps before ``step`` have seen, counted with repetition."""
+        epochs, position = divmod(step, self.steps_per_epoch)
+        return epochs * self.count + min(position * self.batch_size, self.count)
+
 
 def flipped(array, flips):
     """A view of [X, Y, Z, ...] mirrored along x and y where ``flips`` (two booleans) says so."""
@@ -107,6 +112,16 @@ def training_dataset(volumes, plan, first_step, end_step):
 
 def ordered_dataset(volumes, batch_size):
     """A ``tf.data`` pipeline of all images in order; the last batch holds what is left over."""
+    return _images(volumes, tf.data.Dataset.range(len(volumes))).batch(batch_size).prefetch(PREFETCHED_BATCHES)
+
+
+def repeated_dataset(volumes, batch_size, steps):
+    """A ``tf.data`` pipeline of ``steps`` full batches of images, going round the cases as often as it takes."""
+    indices = tf.data.Dataset.range(len(volumes)).repeat().take(steps * batch_size)
+    return _images(volumes, indices).batch(batch_size).prefetch(PREFETCHED_BATCHES)
+
+
+def _images(volumes, indices):
     shape = volumes.image(0).shape
 
     def read(index):
@@ -114,5 +129,4 @@ def ordered_dataset(volumes, batch_size):
         image.set_shape(shape)
         return image
 
-    cases = tf.data.Dataset.range(len(volumes)).map(read, READERS)
-    return cases.batch(batch_size).prefetch(PREFETCHED_BATCHES)
+    return indices.map(read, READERS)

@@ -100,15 +100,12 @@ def _hash_of_file(path):
 
 def _is_whole(path, shape, dtype):
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError):
         return False
     return array.shape == shape and array.dtype == dtype and array.flags.c_contiguous
 
 
 def _save(path, array):
-    try:
-        with replace_on_success(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, array, allow_pickle=False)
-    except OSError as error:
-        raise UserError("%s: cannot be written (%s)" % (path, error.strerror)) from error
+    with replace_on_success(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, array, allow_pickle=False)

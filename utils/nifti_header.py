@@ -1,7 +1,7 @@
-"""The NIfTI-1 header: is the file whole, and which bytes say where the scan lies.
+"""The NIfTI-1 header: is the file whole, which bytes say where the scan lies, and the header of a mask there.
 
-ITK reads a cut-off file without complaint (the missing voxels come out as zeros), and it does not give
-the numbers of an oblique header back bit by bit when it writes; both are put right here.
+ITK reads a file that is cut off without complaint (the missing voxels come out as zeros), writes one when
+the disk is full, and rounds the numbers of an oblique header; all three are put right here.
 """
 
 import gzip
@@ -11,11 +11,15 @@ import zlib
 from typing import NamedTuple, Tuple
 
 SIZE = 348
+VOXELS_AT = 352
+MAGIC = b"n+1\0"
+UINT8 = 2
+MILLIMETRES = 2
 SCALAR_DATATYPES = (2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280)
 COUNTED_AT_ONCE = 1 << 20
 
 Header = NamedTuple("Header", [("dimensions", Tuple[int, ...]), ("geometry", bytes)])
-Header.__doc__ = """Dimensions (dim[1] to dim[dim[0]]) and the little-endian geometry fields, for `with_geometry`."""
+Header.__doc__ = """Dimensions (dim[1] to dim[dim[0]]) and the geometry fields as `mask_header` takes them."""
 
 # (offset, struct format) of pixdim[0] to pixdim[3], xyzt_units, and qform_code to srow_z.
 GEOMETRY_FIELDS = ((76, "4f"), (123, "B"), (252, "2h18f"))
@@ -50,15 +54,35 @@ def check_file(path):
     return header
 
 
-def with_geometry(content, geometry):
-    """Return the bytes of a little-endian NIfTI-1 file with the geometry fields of another file's Header."""
-    changed = bytearray(content)
+def mask_header(dimensions, geometry):
+    """Return the bytes before the voxels of a NIfTI-1 file of uint8 [X, Y, Z] with the geometry of a Header."""
+    header = bytearray(VOXELS_AT)
+    struct.pack_into("<i", header, 0, SIZE)
+    struct.pack_into("<8h", header, 40, 3, *(tuple(dimensions) + (1, 1, 1, 1)))
+    struct.pack_into("<2h", header, 70, UINT8, 8)
+    struct.pack_into("<3f", header, 108, VOXELS_AT, 1, 0)
+    header[344:348] = MAGIC
     taken = 0
     for offset, fields in GEOMETRY_FIELDS:
         size = struct.calcsize("<" + fields)
-        changed[offset : offset + size] = geometry[taken : taken + size]
+        header[offset : offset + size] = geometry[taken : taken + size]
         taken += size
-    return bytes(changed)
+    return bytes(header)
+
+
+def geometry_of(spacing, origin, direction):
+    """Return the geometry fields of a grid given as ITK gives it: mm, and x and y growing to left and posterior."""
+    to_nifti = (-1, -1, 1)
+    rows = [
+        [to_nifti[row] * direction[3 * row + axis] * spacing[axis] for axis in range(3)] + [to_nifti[row] * origin[row]]
+        for row in range(3)
+    ]
+    orientation = [0, 1] + 6 * [0] + rows[0] + rows[1] + rows[2]
+    return _pack(([1] + list(spacing), [MILLIMETRES], orientation))
+
+
+def _pack(geometry):
+    return b"".join(struct.pack("<" + fields, *values) for (_, fields), values in zip(GEOMETRY_FIELDS, geometry))
 
 
 def _rest(file):
@@ -71,7 +95,7 @@ def _rest(file):
 
 
 def _parse(content):
-    if len(content) < SIZE or content[344:348] != b"n+1\0":
+    if len(content) < SIZE or content[344:348] != MAGIC:
         raise HeaderError("is not a NIfTI-1 file")
     order = "<" if struct.unpack_from("<i", content, 0)[0] == SIZE else ">"
     if struct.unpack_from(order + "i", content, 0)[0] != SIZE:
@@ -87,8 +111,7 @@ def _parse(content):
     needed = int(offset) if math.isfinite(offset) else 0
     for size in dimensions:
         bits *= size
-    packed = b"".join(struct.pack("<" + fields, *values) for (_, fields), values in zip(GEOMETRY_FIELDS, geometry))
-    return Header(dimensions, packed), max(needed, SIZE) + bits // 8
+    return Header(dimensions, _pack(geometry)), max(needed, SIZE) + bits // 8
 
 
 def _dimensions(content, order):

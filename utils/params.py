@@ -43,6 +43,7 @@ TASK_SETTINGS = ("task", "labels", "modalities")
 TRAINING_MODES = ("train", "train_and_predict", "train_and_evaluate")
 EVALUATION_MODES = ("evaluate", "train_and_evaluate")
 PREDICTION_MODES = ("predict", "train_and_predict")
+BENCHMARK_MODES = ("train", "predict")
 
 
 def from_command_line(argv=None):
@@ -57,13 +58,15 @@ def from_command_line(argv=None):
     defaults = {name: copy.deepcopy(flag.default) for name, flag in FLAGS.items()}
     params = dict(defaults, **given)
     _complete_folders(params)
-    stored = load(params["model_dir"])
+    # A benchmark measures what the flags say, and leaves the model's folder alone.
+    stored = None if params["benchmark"] else load(params["model_dir"])
     if stored is not None:
         _refuse_contradictions(given, stored, params)
         params.update((name, stored[name]) for name in MODEL_SETTINGS + RUN_SETTINGS if name not in given)
     _check_network(params)
     _check_request(params)
-    _check_model_dir(params, stored)
+    if not params["benchmark"]:
+        _check_model_dir(params, stored)
     return params
 
 
@@ -172,8 +175,12 @@ def _nearest_multiples(size, step):
 
 def _check_request(params):
     mode = params["exec_mode"]
+    if params["benchmark"] and mode not in BENCHMARK_MODES:
+        raise UserError("--benchmark: measures one thing: use --exec_mode {}".format(" or ".join(BENCHMARK_MODES)))
     if params["images"] is not None and mode not in PREDICTION_MODES:
         raise UserError("--images: --exec_mode {} predicts nothing; use {}".format(mode, " or ".join(PREDICTION_MODES)))
+    if params["benchmark"] and params["images"] is not None:
+        raise UserError("--images: --benchmark measures on the task's images: leave one of the two out")
     if params["data_dir"] is None and not (mode == "predict" and params["images"] is not None):
         instead = ", or --images with the files to predict" if mode == "predict" else ""
         raise UserError("--data_dir: --exec_mode {} needs it: give the task's folder{}".format(mode, instead))

@@ -1,35 +1,53 @@
 """What a run logs, and where: DLLogger's file, and lines for people on the terminal."""
 
 import os
+import time
 
 import dllogger
+from utils.errors import UserError
+from utils.progress import say
+from utils.report import MEASURES
 
 FILE_NAME = "dllogger.json"
 
 
-def start(params):
-    """Start DLLogger: ``<log_dir>/dllogger.json``, appended to, and the terminal; log the params and metadata."""
-    dllogger.init(
-        [
-            dllogger.JSONStreamBackend(dllogger.Verbosity.VERBOSE, log_path(params), append=True),
-            dllogger.StdOutBackend(
-                dllogger.Verbosity.DEFAULT, _step_format, dllogger.default_metric_format, lambda timestamp: ""
-            ),
-        ]
-    )
-    dllogger.log("PARAMETER", params, dllogger.Verbosity.VERBOSE)
-    dllogger.metadata("loss", {"unit": None, "GOAL": "MINIMIZE", "format": "{:.4f}", "STAGE": "TRAIN"})
-    dllogger.metadata(
-        "images_per_second", {"unit": "images/s", "GOAL": "MAXIMIZE", "format": "{:.2f}", "STAGE": "TRAIN"}
-    )
+def start(params, structures, runtime):
+    """Start DLLogger: ``<log_dir>/dllogger.json``, appended to, and the terminal.
 
+    Logs the params with the runtime's name, and unit and direction of every metric to come.
 
-def describe_dice(structures):
-    """Log unit and direction of the Dice figures of each structure."""
-    for measure in ("soft_dice", "hard_dice"):
+    Raises:
+        UserError: the log cannot be written.
+    """
+    path = log_path(params)
+    try:
+        file = dllogger.JSONStreamBackend(dllogger.Verbosity.VERBOSE, path, append=True)
+    except OSError as error:
+        raise UserError("--log_dir: {}: cannot be written ({})".format(path, error.strerror)) from error
+    terminal = dllogger.StdOutBackend(
+        dllogger.Verbosity.DEFAULT, _step_format, _metric_format, lambda timestamp: "", write_line=_write_line
+    )
+    dllogger.init([file, terminal])
+    dllogger.log("PARAMETER", dict(params, runtime=runtime), dllogger.Verbosity.VERBOSE)
+    dllogger.metadata("loss", {"unit": None, "GOAL": "MINIMIZE", "STAGE": "TRAIN", "format": "{:.4f}"})
+    speed = {"unit": "images/s", "GOAL": "MAXIMIZE", "STAGE": "TRAIN", "format": "{:.2f}"}
+    dllogger.metadata("images_per_second", speed)
+    for latency in ("latency_mean", "latency_90", "latency_95", "latency_99"):
+        dllogger.metadata(latency, {"unit": "ms", "GOAL": "MINIMIZE", "STAGE": "PERF", "format": "{:.2f}"})
+    dice = {"unit": None, "GOAL": "MAXIMIZE", "STAGE": "VAL", "format": "{:.4f}"}
+    for measure in MEASURES:
         for structure in structures:
-            name = dice_name(measure, structure)
-            dllogger.metadata(name, {"unit": None, "GOAL": "MAXIMIZE", "format": "{:.4f}", "STAGE": "VAL"})
+            dllogger.metadata(dice_name(measure, structure), dice)
+
+
+def log_evaluation(summary):
+    """Log the mean of each measure and structure of an evaluation's summary; the terminal gets the table instead."""
+    means = {
+        dice_name(measure, structure): value
+        for measure in MEASURES
+        for structure, value in summary["mean"][measure].items()
+    }
+    dllogger.log((), means, dllogger.Verbosity.VERBOSE)
 
 
 def dice_name(measure, structure):
@@ -42,7 +60,14 @@ def log_path(params):
     return os.path.join(params["log_dir"], FILE_NAME)
 
 
+def _write_line(line):
+    say(time.strftime("%H:%M:%S ") + line)
+
+
 def _step_format(step):
-    if isinstance(step, str):
-        return step
-    return "epoch {}:".format(step[0]) if step else "evaluation:"
+    return "epoch {}:".format(step[0]) if step else "benchmark:"
+
+
+def _metric_format(metric, metadata, value):
+    shown = "undefined" if value is None else metadata.get("format", "{}").format(value)
+    return " ".join(part for part in (metric, shown, metadata.get("unit")) if part) + ";"

@@ -1,229 +1,188 @@
-"""The runner: a validated params dict becomes an Estimator that trains, evaluates and predicts.
+"""The runner: a validated params dict and a job become an Estimator that trains, evaluates and predicts.
 
 Data flows one way: task -> cases -> kept volumes -> batches -> probabilities -> masks -> scores -> report.
 """
 
 import functools
 import os
+import tempfile
 
 import dllogger
 from model.model_fn import model_fn, probabilities_of
-from utils import data_loader, report, run_log, split, tasks
+from utils import data_loader, report, run_log, split
 from utils import params as params_file
-from utils.errors import UserError
 from utils.hooks.evaluation_hook import EvaluationHook
+from utils.hooks.profiling_hook import ProfilingHook
 from utils.hooks.training_hook import TrainingHook
 from utils.kept_copy import keep
 from utils.masks import MaskWriter
-from utils.progress import Progress
+from utils.progress import Progress, say
 from utils.session_config import session_config
-from utils.tf_runtime import gpus, scale_loss, tf
+from utils.tf_runtime import gpus, scale_loss, tf, version
 
 LAST_CHECKPOINTS_KEPT = 3
 
 
-def run(params):
-    """Carry out ``params["exec_mode"]``: each of its parts in turn."""
-    runner = Runner(params)
+def run(params, job):
+    """Carry out each part of ``params["exec_mode"]`` in turn, or measure it where ``benchmark`` is set."""
+    runner = Runner(params, job)
     for part in params["exec_mode"].split("_and_"):
-        getattr(runner, part)()
+        getattr(runner, "benchmark_" + part if params["benchmark"] else part)()
     runner.finish()
 
 
 class Runner:
-    """Runs one execution mode.
+    """Runs the parts of an execution mode.
 
     Args:
         params: the validated params dict of ``utils.params``.
+        job: the ``utils.job.Job`` planned from it.
 
     Raises:
-        UserError: from any method, where the task or the model's folder does not allow what is asked.
+        UserError: from any method, where a file or folder does not allow what is asked.
     """
 
-    def __init__(self, params):
-        self.params = dict(params)
+    def __init__(self, params, job):
+        self.params = dict(params, **job.description)
+        self.job = job
         self.model_dir = params["model_dir"]
-        self.task = tasks.read_task(params["data_dir"]) if params["data_dir"] else None
-        self._describe_task()
-        run_log.start(self.params)
-        run_log.describe_dice(self.structures)
+        self.structures = job.description["labels"][1:]
         self.config, notice = session_config(self.params)
+        run_log.start(self.params, self.structures, version())
         if notice:
-            print(notice, flush=True)
-
-    def _describe_task(self):
-        """Take structures and modalities from the model where there is one, else from the task."""
-        stored = params_file.load(self.model_dir)
-        if stored is None:
-            described = {
-                "task": self.task.name,
-                "labels": list(self.task.labels),
-                "modalities": list(self.task.modalities),
-            }
-        else:
-            described = {name: stored[name] for name in params_file.TASK_SETTINGS}
-            self._check_task(described)
-        self.params.update(described)
-        self.structures = described["labels"][1:]
-
-    def _check_task(self, described):
-        if self.task is None:
-            return
-        for name in ("labels", "modalities"):
-            if list(getattr(self.task, name)) != described[name]:
-                raise UserError(
-                    "--data_dir {}: its {} are {}, the model in {} was trained for {}: use another --model_dir".format(
-                        self.params["data_dir"],
-                        name,
-                        ", ".join(getattr(self.task, name)),
-                        self.model_dir,
-                        ", ".join(described[name]),
-                    )
-                )
-
-    # --- training ---------------------------------------------------------------------------------------
+            say(notice)
 
     def train(self):
         """Train up to ``train_epochs`` epochs in all, going on from the last checkpoint in ``model_dir``."""
-        training, held_out = self._split()
-        volumes = self._volumes(training, "preparing training cases")
-        plan = data_loader.TrainingPlan(
-            len(volumes), self.params["batch_size"], self.params["seed"], self.params["augment"]
-        )
-        last_step = self.params["train_epochs"] * plan.steps_per_epoch
-        first_step = self.last_step()
+        self._write_settings()
+        volumes = self._volumes(self.job.training, "preparing training cases")
+        plan = self._training_plan(volumes)
+        first_step, last_step = self._last_step(), self.params["train_epochs"] * plan.steps_per_epoch
         if first_step >= last_step:
-            print("{}: holds {} epochs already".format(self.model_dir, first_step // plan.steps_per_epoch), flush=True)
+            say("{}: has been trained for {} epochs already".format(self.model_dir, first_step // plan.steps_per_epoch))
             return
-        images = sum(len(plan.batch(step)[0]) for step in range(first_step % plan.steps_per_epoch))
-        images += first_step // plan.steps_per_epoch * len(volumes)
-        total = self.params["train_epochs"] * len(volumes)
-        with Progress(total, "training", "images", initial=images) as progress:
+        with Progress(
+            plan.cases_before(last_step), "training", "images", initial=plan.cases_before(first_step)
+        ) as progress:
             hooks = [TrainingHook(plan, progress, self.params["log_every"], self.model_dir)]
-            if held_out and self.params["evaluate_every"]:
-                hooks.insert(0, self._evaluation_hook(held_out, plan))
-            estimator = self._estimator(save_every=self.params["checkpoint_every"] * plan.steps_per_epoch)
-            estimator.train(
+            if self.job.held_out and self.params["evaluate_every"]:
+                hooks.insert(0, self._evaluation_hook(plan))
+            self._estimator(self.model_dir, self.params["checkpoint_every"] * plan.steps_per_epoch).train(
                 lambda: data_loader.training_dataset(volumes, plan, first_step, last_step),
                 hooks=hooks,
                 max_steps=last_step,
             )
 
-    def last_step(self):
-        """Optimizer steps of the last checkpoint in ``model_dir``; 0 where there is none."""
+    def _write_settings(self):
+        settings = params_file.settings_of(self.params, **self.job.description)
+        params_file.save(settings, self.model_dir)
+        names = [[case.name for case in cases] for cases in (self.job.training, self.job.held_out)]
+        split.write_split(self.model_dir, self.params["train_split"], self.params["split_seed"], *names)
+
+    def _training_plan(self, volumes):
+        return data_loader.TrainingPlan(
+            len(volumes), self.params["batch_size"], self.params["seed"], self.params["augment"]
+        )
+
+    def _last_step(self):
         checkpoint = tf.train.latest_checkpoint(self.model_dir)
-        return int(tf.train.load_variable(checkpoint, tf.GraphKeys.GLOBAL_STEP)) if checkpoint else 0
+        return _step_of(checkpoint) if checkpoint else 0
 
-    def _split(self):
-        names = [case.name for case in self.task.training]
-        training, held_out = split.split_cases(names, self.params["train_split"], self.params["split_seed"])
-        split.check_stored_split(self.model_dir, training, held_out)
-        params_file.save(
-            params_file.settings_of(
-                self.params, self.params["task"], self.params["labels"], self.params["modalities"]
-            ),
-            self.model_dir,
-        )
-        split.write_split(
-            self.model_dir, self.params["train_split"], self.params["split_seed"], training, held_out
-        )
-        by_name = {case.name: case for case in self.task.training}
-        return [by_name[name] for name in training], [by_name[name] for name in held_out]
-
-    def _evaluation_hook(self, held_out, plan):
+    def _evaluation_hook(self, plan):
         return EvaluationHook(
-            volumes=self._volumes(held_out, "preparing held-out cases"),
+            volumes=self._volumes(self.job.held_out, "preparing held-out cases"),
             network=functools.partial(probabilities_of, params=self.params),
             structures=self.structures,
             batch_size=self.params["batch_size"],
-            every_steps=self.params["evaluate_every"] * plan.steps_per_epoch,
+            every_epochs=self.params["evaluate_every"],
             steps_per_epoch=plan.steps_per_epoch,
             model_dir=self.model_dir,
         )
 
-    # --- evaluation and prediction ----------------------------------------------------------------------
-
     def evaluate(self):
         """Score the held-out cases: soft Dice on the network's grid, hard Dice of the masks written."""
-        held_out = self._held_out_cases()
-        volumes = self._volumes(held_out, "preparing held-out cases")
+        cases = self.job.held_out
+        volumes = self._volumes(cases, "preparing held-out cases")
         writer = MaskWriter(self.params, self.structures)
+        checkpoint = self._checkpoint()
         scores = []
-        with Progress(len(held_out), "evaluating", "cases") as progress:
-            for index, probabilities in enumerate(self._predicted(volumes)):
-                scores.append(writer.evaluate(held_out[index], probabilities, volumes.label(index)))
+        with Progress(len(cases), "evaluating", "cases") as progress:
+            for index, probabilities in enumerate(self._predicted(volumes, checkpoint)):
+                scores.append(writer.evaluate(cases[index], probabilities, volumes.label(index)))
                 progress.update()
-        summary = report.summarise(scores, self.structures, {"checkpoint": self._checkpoint_entry()})
+        used = {"which": self.params["checkpoint"], "step": _step_of(checkpoint)}
+        summary = report.summarise(scores, self.structures, {"checkpoint": used})
         report.write(summary, self.model_dir)
-        dllogger.log((), self._means(summary))
-        print(report.format_table(summary), flush=True)
-        writer.tell()
-
-    @staticmethod
-    def _means(summary):
-        return {
-            run_log.dice_name(measure, structure): value
-            for measure in report.MEASURES
-            for structure, value in summary["mean"][measure].items()
-        }
-
-    def _held_out_cases(self):
-        stored = split.read_split(self.model_dir)
-        if stored is None:
-            raise UserError("{}: has no split.json, so that what was held out is not known".format(self.model_dir))
-        names = set(stored["held_out"])
-        cases = [case for case in self.task.training if case.name in names]
-        if not cases:
-            raise UserError(
-                "--data_dir {}: has none of the cases held out in {}".format(
-                    self.params["data_dir"], os.path.join(self.model_dir, "split.json")
-                )
-            )
-        return cases
+        run_log.log_evaluation(summary)
+        say(report.format_table(summary))
+        say("scores: {}".format(os.path.join(self.model_dir, report.JSON_NAME)))
+        say("masks: {}".format(writer.folder))
 
     def predict(self):
         """Write a mask for each of ``--images``, or of the task's test images."""
-        if self.params["images"]:
-            cases = tasks.cases_of_images(self.params["images"])
-        else:
-            cases = self.task.test
+        cases = self.job.predicted
         if not cases:
-            print("{}: lists no test images; nothing to predict".format(self.params["data_dir"]), flush=True)
+            say("--data_dir {}: lists no test images, nothing to predict".format(self.params["data_dir"]))
             return
         volumes = self._volumes(cases, "preparing images")
         writer = MaskWriter(self.params, self.structures)
         with Progress(len(cases), "predicting", "cases") as progress:
-            for case, probabilities in zip(cases, self._predicted(volumes)):
+            for case, probabilities in zip(cases, self._predicted(volumes, self._checkpoint())):
                 writer.write(case, probabilities)
                 progress.update()
-        writer.tell()
+        say("masks: {}".format(writer.folder))
 
-    def _predicted(self, volumes):
+    def _checkpoint(self):
+        return tf.train.latest_checkpoint(params_file.checkpoint_folder(self.params))
+
+    def _predicted(self, volumes, checkpoint):
         """Class probabilities float32 [X, Y, Z, K] of each case in turn."""
-        checkpoint = tf.train.latest_checkpoint(params_file.checkpoint_folder(self.params))
-        predictions = self._estimator().predict(
+        predictions = self._estimator(self.model_dir).predict(
             lambda: data_loader.ordered_dataset(volumes, self.params["batch_size"]), checkpoint_path=checkpoint
         )
         return (prediction["probabilities"] for prediction in predictions)
 
-    def _checkpoint_entry(self):
-        checkpoint = tf.train.latest_checkpoint(params_file.checkpoint_folder(self.params))
-        step = int(tf.train.load_variable(checkpoint, tf.GraphKeys.GLOBAL_STEP))
-        return {"which": self.params["checkpoint"], "step": step}
+    def benchmark_train(self):
+        """Measure training with the input pipeline; what it trains is thrown away."""
+        volumes = self._volumes(self.job.training, "preparing training cases")
+        plan = self._training_plan(volumes)
+        hook = self._profiling_hook("train")
+        with tempfile.TemporaryDirectory() as folder:
+            self._estimator(folder).train(
+                lambda: data_loader.training_dataset(volumes, plan, 0, hook.last_step),
+                hooks=[hook],
+                max_steps=hook.last_step,
+            )
+
+    def benchmark_predict(self):
+        """Measure prediction of whole batches with fresh weights: their values do not matter to its speed."""
+        volumes = self._volumes(self.job.predicted, "preparing images")
+        hook = self._profiling_hook("predict")
+        batch_size = self.params["batch_size"]
+        with tempfile.TemporaryDirectory() as folder:
+            predictions = self._estimator(folder).predict(
+                lambda: data_loader.repeated_dataset(volumes, batch_size, hook.last_step),
+                hooks=[hook],
+                yield_single_examples=False,
+            )
+            for _ in predictions:
+                pass
+
+    def _profiling_hook(self, mode):
+        steps = self.params["warmup_steps"], self.params["benchmark_steps"]
+        return ProfilingHook(mode, self.params["batch_size"], *steps)
 
     def finish(self):
-        """Draw the training curves where pictures are asked for, and say where everything is."""
+        """Draw the training curves where pictures are asked for, and say where the log is."""
+        dllogger.flush()
         log = run_log.log_path(self.params)
-        print("log: {}".format(log), flush=True)
-        if self.params["pictures"]:
+        if self.params["pictures"] and "train" in self.params["exec_mode"] and not self.params["benchmark"]:
             from utils.pictures import training_curves
 
             curves = os.path.join(self.model_dir, "training_curves.png")
             training_curves(curves, log)
-            print("training curves: {}".format(curves), flush=True)
-        dllogger.flush()
-
-    # --- what all modes share ---------------------------------------------------------------------------
+            say("training curves: {}".format(curves))
+        say("log: {}".format(log))
 
     def _volumes(self, cases, description):
         settings = {
@@ -237,15 +196,15 @@ class Runner:
             kept = keep(cases, settings, self.params["cache_dir"], lambda done, total: progress.update())
         return data_loader.Volumes(kept)
 
-    def _estimator(self, save_every=None):
+    def _estimator(self, folder, checkpoint_steps=None):
         run_config = tf.estimator.RunConfig(
-            model_dir=self.model_dir,
+            model_dir=folder,
             tf_random_seed=self.params["seed"],
             session_config=self.config,
-            save_checkpoints_steps=save_every,
+            save_checkpoints_steps=checkpoint_steps,
             save_checkpoints_secs=None,
             keep_checkpoint_max=LAST_CHECKPOINTS_KEPT,
-            save_summary_steps=self.params["log_every"],
+            save_summary_steps=None,
             log_step_count_steps=None,
         )
         params = dict(self.params, wrap_optimizer=self._wrap_optimizer)
@@ -253,3 +212,7 @@ class Runner:
 
     def _wrap_optimizer(self, optimizer):
         return scale_loss(optimizer) if self.params["amp"] and gpus() else optimizer
+
+
+def _step_of(checkpoint):
+    return int(tf.train.load_variable(checkpoint, tf.GraphKeys.GLOBAL_STEP))

@@ -1,10 +1,10 @@
 """Which scans there are: `dataset.json` of a Medical Segmentation Decathlon task, or a list of files."""
 
-import json
 import os
 from typing import NamedTuple, Optional, Tuple
 
 from utils.errors import UserError
+from utils.files import read_json
 
 EXTENSIONS = (".nii.gz", ".nii")
 NAMED_AT_ONCE = 3
@@ -58,7 +58,9 @@ def read_task(data_dir):
     image or label files are missing, or two cases have the same name.
     """
     path = _dataset_file(data_dir)
-    content = _read_json(path)
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError("%s: must hold a JSON object as in the Medical Segmentation Decathlon" % path)
     training = _entries(content, "training", path)
     test = _entries(content, "test", path) if content.get("test") is not None else []
     task = Task(
@@ -87,19 +89,6 @@ def _dataset_file(data_dir):
             % _shown(data_dir)
         )
     return path
-
-
-def _read_json(path):
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            content = json.load(file)
-    except OSError as error:
-        raise UserError("%s: cannot be read (%s)" % (path, error.strerror)) from error
-    except (ValueError, RecursionError) as error:
-        raise UserError("%s: not valid JSON (%s): get the file again" % (path, _shown(error))) from error
-    if not isinstance(content, dict):
-        raise UserError("%s: must hold a JSON object as in the Medical Segmentation Decathlon" % path)
-    return content
 
 
 def _task_name(content, data_dir, path):

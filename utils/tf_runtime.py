@@ -15,8 +15,8 @@ import tensorflow.compat.v1 as tf
 
 __all__ = ["RUNTIME", "cpu_mixed_precision", "gpus", "scale_loss", "tf", "version"]
 
-tf.disable_v2_behavior()
 tf.logging.set_verbosity(tf.logging.ERROR)
+tf.disable_v2_behavior()
 
 RUNTIME = "tf1" if tf.__version__.startswith("1.") else "tf2"
 

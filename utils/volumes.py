@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from utils.errors import UserError
 from utils.files import replace_on_success
-from utils.nifti_header import HeaderError, check_file, with_geometry
+from utils.nifti_header import HeaderError, check_file, geometry_of, mask_header
 
 GRID_TOLERANCE = 1e-3
 GEOMETRY_KEY = "nifti_geometry"
@@ -81,24 +81,20 @@ def write_mask(mask, like, path):
     image that was not read from a file they agree as far as NIfTI's 32-bit numbers can say. The file
     appears only when it is complete. Raises UserError when it cannot be written.
     """
-    if mask.dtype != np.uint8:
-        raise ValueError("a mask must be uint8, not %s" % mask.dtype)
-    try:
-        with replace_on_success(path, ".nii") as plain:
-            sitk.WriteImage(to_image(mask, like), plain, useCompression=False)
-            _finish(plain, like, compressed=path.endswith(".gz"))
-    except (OSError, RuntimeError) as error:
-        raise UserError("%s: cannot be written (%s)" % (path, _last_line(error))) from error
-
-
-def _finish(path, like, compressed):
-    """Give a plain NIfTI file the header fields of the scan it belongs to, and compress it where asked."""
-    with open(path, "rb") as file:
-        content = file.read()
+    if mask.dtype != np.uint8 or mask.shape != like.GetSize():
+        raise ValueError("not a mask of this image: %s %s, image %s" % (mask.dtype, mask.shape, like.GetSize()))
     if like.HasMetaDataKey(GEOMETRY_KEY):
-        content = with_geometry(content, bytes.fromhex(like.GetMetaData(GEOMETRY_KEY)))
-    with open(path, "wb") as file:
-        file.write(gzip.compress(content) if compressed else content)
+        geometry = bytes.fromhex(like.GetMetaData(GEOMETRY_KEY))
+    else:
+        geometry = geometry_of(like.GetSpacing(), like.GetOrigin(), like.GetDirection())
+    content = mask_header(mask.shape, geometry) + mask.tobytes(order="F")
+    with replace_on_success(path) as temporary, open(temporary, "wb") as file:
+        if path.endswith(".gz"):
+            # Neither name nor time goes into the file, so that equal masks are equal files.
+            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as compressed:
+                compressed.write(content)
+        else:
+            file.write(content)
 
 
 def _read(path):

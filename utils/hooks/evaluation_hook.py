@@ -8,10 +8,9 @@ import dllogger
 from utils import scores
 from utils.files import read_json, write_json_atomically
 from utils.hooks.training_hook import write_scalars
+from utils.params import BEST_FOLDER
 from utils.run_log import dice_name
 from utils.tf_runtime import tf
-
-BEST_DIRECTORY = "best"
 
 
 class EvaluationHook(tf.train.SessionRunHook):
@@ -22,19 +21,20 @@ class EvaluationHook(tf.train.SessionRunHook):
         network: function from images float32 [N, X, Y, Z, C] to probabilities float32 [N, X, Y, Z, K].
         structures: names of the structures, background left out.
         batch_size: cases predicted at a time.
-        every_steps: optimizer steps between two evaluations.
+        every_epochs: epochs between two evaluations.
+        steps_per_epoch: optimizer steps in an epoch.
         model_dir: the best checkpoint goes into ``<model_dir>/best``.
     """
 
-    def __init__(self, volumes, network, structures, batch_size, every_steps, steps_per_epoch, model_dir):
+    def __init__(self, volumes, network, structures, batch_size, every_epochs, steps_per_epoch, model_dir):
         self.volumes = volumes
         self.network = network
         self.structures = structures
         self.batch_size = batch_size
-        self.every_steps = every_steps
+        self.every_steps = every_epochs * steps_per_epoch
         self.steps_per_epoch = steps_per_epoch
         self.model_dir = model_dir
-        self.best_dir = os.path.join(model_dir, BEST_DIRECTORY)
+        self.best_dir = os.path.join(model_dir, BEST_FOLDER)
 
     def begin(self):
         self._images = tf.placeholder(tf.float32, (None,) + self.volumes.image(0).shape, name="held_out_images")

@@ -1,0 +1,98 @@
+"""What a run works on: the cases of each of its parts, known before TensorFlow is loaded."""
+
+import os
+from typing import Any, Dict, NamedTuple, Tuple
+
+from utils import params as params_file
+from utils import split, tasks
+from utils.errors import UserError
+from utils.tasks import Case
+
+
+class Job(NamedTuple):
+    """The cases a run trains on, evaluates and predicts; empty where it does not.
+
+    ``description`` holds ``task`` (name), ``labels`` (structure names by value, background first) and
+    ``modalities`` (names by channel).
+    """
+
+    description: Dict[str, Any]
+    training: Tuple[Case, ...] = ()
+    held_out: Tuple[Case, ...] = ()
+    predicted: Tuple[Case, ...] = ()
+
+
+def plan(params):
+    """The ``Job`` of a validated params dict.
+
+    Raises:
+        UserError: the task cannot be read, is not what the model was trained for, or has no cases for a part
+            of the execution mode.
+    """
+    task = tasks.read_task(params["data_dir"]) if params["data_dir"] else None
+    if params["benchmark"]:
+        return _benchmark_job(task)
+    mode = params["exec_mode"]
+    stored = params_file.load(params["model_dir"])
+    job = Job(_describe(task) if stored is None else _described(stored, task, params))
+    if mode in params_file.TRAINING_MODES:
+        training, held_out = _split(task, params)
+        job = job._replace(training=training, held_out=held_out)
+    elif mode in params_file.EVALUATION_MODES:
+        job = job._replace(held_out=_stored_held_out(task, params))
+    if mode in params_file.PREDICTION_MODES:
+        job = job._replace(predicted=tasks.cases_of_images(params["images"]) if params["images"] else task.test)
+    return job
+
+
+def _benchmark_job(task):
+    """Throughput depends on no split and no trained model."""
+    return Job(_describe(task), training=task.training, predicted=task.test or task.training)
+
+
+def _describe(task):
+    return {"task": task.name, "labels": list(task.labels), "modalities": list(task.modalities)}
+
+
+def _described(stored, task, params):
+    """What the model was trained for, which the task at hand must not contradict."""
+    for name in ("labels", "modalities"):
+        if task is not None and list(getattr(task, name)) != stored[name]:
+            raise UserError(
+                "--data_dir {}: its {} are {}, but the model in {} was trained for {}: use another --model_dir".format(
+                    params["data_dir"],
+                    name,
+                    ", ".join(getattr(task, name)),
+                    params["model_dir"],
+                    ", ".join(stored[name]),
+                )
+            )
+    return {name: stored[name] for name in params_file.TASK_SETTINGS}
+
+
+def _split(task, params):
+    names = [case.name for case in task.training]
+    training, held_out = split.split_cases(names, params["train_split"], params["split_seed"])
+    split.check_stored_split(params["model_dir"], training, held_out)
+    return _chosen(task, training), _chosen(task, held_out)
+
+
+def _stored_held_out(task, params):
+    path = os.path.join(params["model_dir"], split.FILE_NAME)
+    stored = split.read_split(params["model_dir"])
+    if stored is None:
+        raise UserError("{}: is missing, so that nothing tells which cases were held out".format(path))
+    cases = _chosen(task, stored["held_out"])
+    missing = len(stored["held_out"]) - len(cases)
+    if missing or not cases:
+        raise UserError(
+            "--data_dir {}: has {} of the {} cases held out in {}: give the task the model was trained on".format(
+                params["data_dir"], len(cases), len(stored["held_out"]), path
+            )
+        )
+    return cases
+
+
+def _chosen(task, names):
+    names = set(names)
+    return tuple(case for case in task.training if case.name in names)
