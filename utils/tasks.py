@@ -1,11 +1,13 @@
 """Which scans there are: `dataset.json` of a Medical Segmentation Decathlon task, or a list of files."""
 
 import os
+import unicodedata
 from typing import NamedTuple, Optional, Tuple
 
 from utils.errors import UserError
 from utils.files import read_json
 
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 EXTENSIONS = (".nii.gz", ".nii")
 NAMED_AT_ONCE = 3
 
@@ -23,9 +25,7 @@ Task = NamedTuple(
         ("test", Tuple[Case, ...]),
     ],
 )
-Task.__doc__ = (
-    """A task: structure names by label value (the first is background), channel names, cases sorted by name."""
-)
+Task.__doc__ = "A task: structure names by label value (the first is background), channel names, cases by name."
 
 
 def case_name(path):
@@ -44,6 +44,9 @@ def cases_of_images(paths):
     """
     if not paths:
         raise UserError("--images: no file given: name at least one .nii or .nii.gz file")
+    for path in paths:
+        if not _is_printable(path):
+            raise UserError("--images: %s: has characters that cannot be shown: rename it" % ascii(path))
     cases = tuple(Case(case_name(path), path, None) for path in paths)
     _refuse_missing([case.image for case in cases], "--images")
     _refuse_duplicates(cases, "--images")
@@ -149,8 +152,8 @@ def _test_case(entry, data_dir, path):
 
 def _inside(name, data_dir, path):
     """Return the path of a file that dataset.json names, which must lie within the task's folder."""
-    if not _is_file_name(name):
-        raise UserError("%s: %r is not a file name" % (path, name))
+    if not name or not _is_printable(name):
+        raise UserError("%s: %s is not a file name" % (path, ascii(name)))
     folder = os.path.realpath(data_dir)
     resolved = os.path.realpath(os.path.join(folder, name))
     if os.path.isabs(name) or os.path.commonpath([folder, resolved]) != folder:
@@ -158,11 +161,9 @@ def _inside(name, data_dir, path):
     return os.path.join(data_dir, os.path.normpath(name))
 
 
-def _is_file_name(name):
-    try:
-        return bool(name) and name.isprintable() and bool(os.fsencode(name))
-    except UnicodeEncodeError:
-        return False
+def _is_printable(text):
+    """Tell whether a text can be shown on one line of any terminal: no control characters, no broken encoding."""
+    return not any(unicodedata.category(character) in UNPRINTABLE for character in text)
 
 
 def _sorted_cases(cases):
@@ -190,6 +191,5 @@ def _first_few(names):
 
 
 def _shown(value):
-    """Return a text on one line, whatever characters a file name or a JSON text may hold."""
     text = str(value)
-    return text if text.isprintable() else ascii(text)
+    return text if _is_printable(text) else ascii(text)
