@@ -33,10 +33,10 @@ def plan(params):
     if params["benchmark"]:
         return _benchmark_job(task)
     mode = params["exec_mode"]
-    stored = params_file.load(params["model_dir"])
+    stored = params_file.binding_settings(params)
     job = Job(_describe(task) if stored is None else _described(stored, task, params))
     if mode in params_file.TRAINING_MODES:
-        training, held_out = _split(task, params)
+        training, held_out = _split(task, params, stored)
         job = job._replace(training=training, held_out=held_out)
     elif mode in params_file.EVALUATION_MODES:
         job = job._replace(held_out=_stored_held_out(task, params))
@@ -70,10 +70,11 @@ def _described(stored, task, params):
     return {name: stored[name] for name in params_file.TASK_SETTINGS}
 
 
-def _split(task, params):
+def _split(task, params, stored):
     names = [case.name for case in task.training]
     training, held_out = split.split_cases(names, params["train_split"], params["split_seed"])
-    split.check_stored_split(params["model_dir"], training, held_out)
+    if stored is not None:
+        split.check_stored_split(params["model_dir"], training, held_out)
     return _chosen(task, training), _chosen(task, held_out)
 
 

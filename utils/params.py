@@ -58,8 +58,7 @@ def from_command_line(argv=None):
     defaults = {name: copy.deepcopy(flag.default) for name, flag in FLAGS.items()}
     params = dict(defaults, **given)
     _complete_folders(params)
-    # A benchmark measures what the flags say, and leaves the model's folder alone.
-    stored = None if params["benchmark"] else load(params["model_dir"])
+    stored = binding_settings(params)
     if stored is not None:
         _refuse_contradictions(given, stored, params)
         params.update((name, stored[name]) for name in MODEL_SETTINGS + RUN_SETTINGS if name not in given)
@@ -94,6 +93,15 @@ def load(model_dir):
         if problem:
             raise UserError('{}: is damaged, "{}": {}'.format(path, name, problem))
     return stored
+
+
+def binding_settings(params):
+    """Returns what `load` finds in the model's folder, or None where a run is not bound to it.
+
+    That is a benchmark, which measures what the flags say, and training where no checkpoint was saved yet.
+    """
+    untrained = params["exec_mode"] in TRAINING_MODES and not _has_checkpoint(params["model_dir"])
+    return None if params["benchmark"] or untrained else load(params["model_dir"])
 
 
 def settings_of(params, task, labels, modalities):

@@ -11,6 +11,7 @@ import dllogger
 from model.model_fn import model_fn, probabilities_of
 from utils import data_loader, report, run_log, split
 from utils import params as params_file
+from utils.errors import UserError
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.profiling_hook import ProfilingHook
 from utils.hooks.training_hook import TrainingHook
@@ -180,8 +181,12 @@ class Runner:
             from utils.pictures import training_curves
 
             curves = os.path.join(self.model_dir, "training_curves.png")
-            training_curves(curves, log)
-            say("training curves: {}".format(curves))
+            try:
+                training_curves(curves, log)
+                say("training curves: {}".format(curves))
+            except UserError as error:
+                # A finished model whose log was moved away is still a good one.
+                say("no training curves: {}".format(error))
         say("log: {}".format(log))
 
     def _volumes(self, cases, description):
