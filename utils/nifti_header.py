@@ -1,7 +1,7 @@
 """The NIfTI-1 header: is the file whole, which bytes say where the scan lies, and the header of a mask there.
 
-ITK reads a file that is cut off without complaint (the missing voxels come out as zeros), writes one when
-the disk is full, and rounds the numbers of an oblique header; all three are put right here.
+ITK reads a file that is cut off or has voxels that are not finite without complaint (both come out as
+zeros), writes one that is cut off when the disk is full, and rounds the numbers of an oblique header.
 """
 
 import gzip
@@ -10,13 +10,16 @@ import struct
 import zlib
 from typing import NamedTuple, Tuple
 
+import numpy as np
+
 SIZE = 348
 VOXELS_AT = 352
 MAGIC = b"n+1\0"
 UINT8 = 2
 MILLIMETRES = 2
-SCALAR_DATATYPES = (2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280)
-COUNTED_AT_ONCE = 1 << 20
+NUMBER_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+READ_AT_ONCE = 1 << 20
+FARTHEST_VOXELS = 1 << 31
 
 Header = NamedTuple("Header", [("dimensions", Tuple[int, ...]), ("geometry", bytes)])
 Header.__doc__ = """Dimensions (dim[1] to dim[dim[0]]) and the geometry fields as `mask_header` takes them."""
@@ -30,10 +33,11 @@ class HeaderError(Exception):
 
 
 def check_file(path):
-    """Return the Header of a NIfTI-1 file (.nii or .nii.gz) after making sure that all its voxels are there.
+    """Return the Header of a NIfTI-1 file (.nii or .nii.gz) after making sure that its voxels are all there.
 
-    A compressed file is decompressed to its end, so that its checksum is known to be right. Raises
-    HeaderError for a file that is not NIfTI-1 or not complete, OSError for one that cannot be opened.
+    The file is read to its end, so that the checksum of a compressed one is known to be right. Raises
+    HeaderError for a file that is not NIfTI-1 or not complete or has voxels that are not finite, OSError
+    for one that cannot be opened.
     """
     with open(path, "rb") as file:
         start = file.read(2)
@@ -44,14 +48,9 @@ def check_file(path):
         raise HeaderError("is gzip-compressed: its name must end with .nii.gz")
     with gzip.open(path, "rb") if compressed else open(path, "rb") as file:
         try:
-            content = file.read(SIZE)
-            header, needed = _parse(content)
-            length = len(content) + _rest(file)
+            return _check_content(file)
         except (EOFError, zlib.error, OSError) as error:
             raise HeaderError("is damaged or cut off (%s)" % error) from error
-    if length < needed:
-        raise HeaderError("is cut off: it holds %d bytes of %d" % (length, needed))
-    return header
 
 
 def mask_header(dimensions, geometry):
@@ -85,33 +84,55 @@ def _pack(geometry):
     return b"".join(struct.pack("<" + fields, *values) for (_, fields), values in zip(GEOMETRY_FIELDS, geometry))
 
 
-def _rest(file):
-    length = 0
-    while True:
-        chunk = file.read(COUNTED_AT_ONCE)
-        if not chunk:
-            return length
-        length += len(chunk)
-
-
-def _parse(content):
+def _check_content(file):
+    content = file.read(SIZE)
     if len(content) < SIZE or content[344:348] != MAGIC:
         raise HeaderError("is not a NIfTI-1 file")
     order = "<" if struct.unpack_from("<i", content, 0)[0] == SIZE else ">"
     if struct.unpack_from(order + "i", content, 0)[0] != SIZE:
         raise HeaderError("is not a NIfTI-1 file")
     dimensions = _dimensions(content, order)
-    datatype, bits = struct.unpack_from(order + "2h", content, 70)
-    if datatype not in SCALAR_DATATYPES:
-        raise HeaderError("has voxels that are not single real numbers (NIfTI data type %d)" % datatype)
+    geometry = _geometry(content, order)
+    number_type = _number_type(content, order)
+    file.seek(_voxels_at(content, order))
+    _check_voxels(file, number_type, dimensions)
+    return Header(dimensions, geometry)
+
+
+def _check_voxels(file, number_type, dimensions):
+    needed = number_type.itemsize
+    for size in dimensions:
+        needed *= size
+    found = 0
+    for chunk in iter(lambda: file.read(READ_AT_ONCE), b""):
+        whole = min(len(chunk), max(needed - found, 0)) // number_type.itemsize
+        # ITK would turn these into zeros without a word.
+        if number_type.kind == "f" and not np.isfinite(np.frombuffer(chunk, number_type, whole)).all():
+            raise HeaderError("has voxels that are not finite numbers")
+        found += len(chunk)
+    if found < needed:
+        raise HeaderError("is cut off: it holds %d bytes of voxels of %d" % (found, needed))
+
+
+def _number_type(content, order):
+    number = struct.unpack_from(order + "h", content, 70)[0]
+    if number not in NUMBER_TYPES:
+        raise HeaderError("has voxels that are not single real numbers (NIfTI data type %d)" % number)
+    return np.dtype(order + NUMBER_TYPES[number])
+
+
+def _voxels_at(content, order):
+    offset = struct.unpack_from(order + "f", content, 108)[0]
+    if not 0 <= offset < FARTHEST_VOXELS:
+        raise HeaderError("says that its voxels begin at byte %g" % offset)
+    return max(int(offset), SIZE)
+
+
+def _geometry(content, order):
     geometry = [struct.unpack_from(order + fields, content, offset) for offset, fields in GEOMETRY_FIELDS]
     if not all(math.isfinite(value) for values in geometry for value in values):
         raise HeaderError("has a position or spacing that is not a number")
-    offset = struct.unpack_from(order + "f", content, 108)[0]
-    needed = int(offset) if math.isfinite(offset) else 0
-    for size in dimensions:
-        bits *= size
-    return Header(dimensions, _pack(geometry)), max(needed, SIZE) + bits // 8
+    return _pack(geometry)
 
 
 def _dimensions(content, order):

@@ -1,0 +1,238 @@
+import os
+import threading
+
+import numpy as np
+import pytest
+from synthetic import SHAPE, image_of, scan, write_image
+
+from utils import kept_copy
+from utils.errors import UserError
+from utils.kept_copy import keep
+from utils.preprocessing import prepare_case
+from utils.tasks import Case
+
+SETTINGS = {
+    "input_shape": (4, 6, 5),
+    "resize_interpolator": "linear",
+    "data_normalization": "zscore",
+    "classes": 3,
+    "channels": 1,
+}
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """Three labelled cases and one without a label."""
+    made = []
+    for number in range(4):
+        rng = np.random.RandomState(number)
+        image = write_image(image_of(scan(number)), tmp_path / ("image_%d.nii.gz" % number))
+        values = rng.randint(0, 3, SHAPE).astype(np.uint8)
+        label = write_image(image_of(values), tmp_path / ("label_%d.nii.gz" % number)) if number < 3 else None
+        made.append(Case("case_%d" % number, image, label))
+    return made
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return str(tmp_path / "new" / "kept")
+
+
+@pytest.fixture
+def prepared(monkeypatch):
+    """The names of the cases that were really preprocessed, and not found."""
+    names = []
+
+    def counting(case, settings):
+        names.append(case.name)
+        return prepare_case(case, settings)
+
+    monkeypatch.setattr(kept_copy, "prepare_case", counting)
+    return names
+
+
+def files_of(kept):
+    return [path for one in kept for path in (one.image, one.label) if path]
+
+
+def load(path):
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+class TestKeep:
+    def test_copies_are_what_preprocessing_gives_in_the_order_of_the_cases(self, cases, directory):
+        cases = [cases[index] for index in (2, 0, 3, 1)]
+        kept = keep(cases, SETTINGS, directory)
+        assert [one.case for one in kept] == cases
+        for one in kept:
+            image, label = prepare_case(one.case, SETTINGS)
+            np.testing.assert_array_equal(load(one.image), image)
+            assert load(one.image).dtype == np.float32 and load(one.image).flags.c_contiguous
+            if label is None:
+                assert one.label is None
+            else:
+                np.testing.assert_array_equal(load(one.label), label)
+                assert load(one.label).dtype == np.uint8
+
+    def test_files_are_named_after_the_case_and_nothing_else_is_left(self, cases, directory):
+        kept = keep(cases, SETTINGS, directory)
+        assert sorted(os.listdir(directory)) == sorted(os.path.basename(path) for path in files_of(kept))
+        for one in kept:
+            assert os.path.basename(one.image).startswith(one.case.name + "-")
+            assert one.image.endswith(".image.npy")
+            assert one.label is None or one.label == one.image.replace(".image.npy", ".label.npy")
+
+    def test_progress_is_told_for_each_case_by_the_calling_thread(self, cases, directory):
+        calls = []
+        keep(cases, SETTINGS, directory, lambda *numbers: calls.append((numbers, threading.current_thread())))
+        assert calls == [((done, 4), threading.current_thread()) for done in (1, 2, 3, 4)]
+
+    def test_no_cases(self, directory):
+        assert keep([], SETTINGS, directory) == []
+
+    def test_settings_from_json_are_the_same_settings(self, cases, directory, prepared):
+        first = keep(cases, SETTINGS, directory)
+        again = keep(cases, dict(SETTINGS, input_shape=[4, 6, 5], batch_size=2), directory)
+        assert again == first and len(prepared) == 4
+
+
+class TestSecondRun:
+    def test_everything_is_found(self, cases, directory, prepared):
+        calls = []
+        first = keep(cases, SETTINGS, directory)
+        times = [os.stat(path).st_mtime_ns for path in files_of(first)]
+        second = keep(cases, SETTINGS, directory, lambda *numbers: calls.append(numbers))
+        assert second == first and len(prepared) == 4
+        assert [os.stat(path).st_mtime_ns for path in files_of(second)] == times
+        assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"input_shape": (6, 4, 5)},
+            {"resize_interpolator": "nearest_neighbor"},
+            {"classes": 4},
+        ],
+    )
+    def test_another_setting_makes_others(self, cases, directory, changes, prepared):
+        first = keep(cases, SETTINGS, directory)
+        second = keep(cases, dict(SETTINGS, **changes), directory)
+        assert not set(files_of(first)) & set(files_of(second))
+        assert len(prepared) == 8
+        assert keep(cases, SETTINGS, directory) == first and len(prepared) == 8
+
+    @pytest.mark.parametrize("changed", ["image", "label"])
+    def test_a_changed_file_is_prepared_anew(self, cases, directory, changed, prepared):
+        first = keep(cases, SETTINGS, directory)
+        path = getattr(cases[1], changed)
+        stat = os.stat(path)
+        values = scan(9) if changed == "image" else np.full(SHAPE, 2, np.uint8)
+        write_image(image_of(values), path)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        del prepared[:]
+        second = keep(cases, SETTINGS, directory)
+        assert prepared == ["case_1"]
+        assert [old == new for old, new in zip(first, second)] == [True, False, True, True]
+        image, label = prepare_case(cases[1], SETTINGS)
+        np.testing.assert_array_equal(load(second[1].image), image)
+        np.testing.assert_array_equal(load(second[1].label), label)
+
+    def test_another_version_of_preprocessing_makes_others(self, cases, directory, monkeypatch):
+        first = keep(cases, SETTINGS, directory)
+        monkeypatch.setattr(kept_copy, "FORMAT_VERSION", kept_copy.FORMAT_VERSION + 1)
+        assert not set(files_of(first)) & set(files_of(keep(cases, SETTINGS, directory)))
+
+    def test_image_and_label_do_not_stand_for_each_other(self, tmp_path, directory):
+        path = write_image(image_of(np.zeros(SHAPE, np.uint8)), tmp_path / "zeros.nii.gz")
+        kept = keep([Case("a", path, path), Case("a", path, None)], SETTINGS, directory)
+        assert kept[0].image != kept[1].image
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"\x93NUMPY", b"PK\x03\x04 no archive", b"text", None],
+        ids=["empty", "start", "archive", "text", "cut off"],
+    )
+    @pytest.mark.parametrize("part", ["image", "label"])
+    def test_a_damaged_copy_is_made_anew(self, cases, directory, part, content, prepared):
+        kept = keep(cases, SETTINGS, directory)
+        path = getattr(kept[2], part)
+        with open(path, "rb") as file:
+            whole = file.read()
+        with open(path, "wb") as file:
+            file.write(whole[:-1] if content is None else content)
+        del prepared[:]
+        assert keep(cases, SETTINGS, directory) == kept and prepared == ["case_2"]
+        with open(path, "rb") as file:
+            assert file.read() == whole
+
+    @pytest.mark.parametrize(
+        "array",
+        [
+            np.zeros((4, 6, 5), np.float32),
+            np.zeros((4, 6, 5, 1), np.float64),
+            np.zeros((4, 6, 5, 1), ">f4"),
+            np.zeros((4, 6, 5, 1), np.float32, order="F"),
+            np.array([None]),
+        ],
+        ids=["shape", "type", "byte order", "order", "objects"],
+    )
+    def test_another_array_is_made_anew(self, cases, directory, array):
+        kept = keep(cases, SETTINGS, directory)
+        np.save(kept[0].image, array)
+        keep(cases, SETTINGS, directory)
+        np.testing.assert_array_equal(load(kept[0].image), prepare_case(cases[0], SETTINGS)[0])
+        assert load(kept[0].image).flags.c_contiguous
+
+    @pytest.mark.parametrize("part", ["image", "label"])
+    def test_a_missing_copy_is_made_anew(self, cases, directory, part):
+        kept = keep(cases, SETTINGS, directory)
+        os.remove(getattr(kept[1], part))
+        assert keep(cases, SETTINGS, directory) == kept
+        assert all(os.path.isfile(path) for path in files_of(kept))
+
+
+class TestErrors:
+    def test_all_bad_cases_are_told_in_their_order(self, cases, directory):
+        open(cases[2].image, "wb").close()
+        os.remove(cases[0].image)
+        write_image(image_of(np.full(SHAPE, 7, np.uint8)), cases[1].label)
+        with pytest.raises(UserError) as caught:
+            keep(cases, SETTINGS, directory)
+        lines = str(caught.value).splitlines()
+        assert lines[0] == "3 of 4 cases cannot be used:"
+        assert "image_0.nii.gz: cannot be read" in lines[1]
+        assert "label_1.nii.gz: has the value 7" in lines[2]
+        assert "image_2.nii.gz: is empty" in lines[3]
+        assert len(lines) == 4
+
+    def test_the_good_ones_are_kept_all_the_same(self, cases, directory, prepared):
+        open(cases[2].image, "wb").close()
+        with pytest.raises(UserError, match="^1 of 4 cases"):
+            keep(cases, SETTINGS, directory)
+        good = [case for case in cases if case.name != "case_2"]
+        del prepared[:]
+        keep(good, SETTINGS, directory)
+        assert prepared == []
+
+    def test_a_bug_is_no_bad_case(self, cases, directory, monkeypatch):
+        def broken(case, settings):
+            raise ZeroDivisionError("a bug")
+
+        monkeypatch.setattr(kept_copy, "prepare_case", broken)
+        with pytest.raises(ZeroDivisionError, match="a bug"):
+            keep(cases, SETTINGS, directory)
+
+    def test_a_directory_that_cannot_be_made(self, cases, tmp_path):
+        (tmp_path / "taken").write_text("")
+        with pytest.raises(UserError, match="taken: cannot be made"):
+            keep(cases, SETTINGS, str(tmp_path / "taken"))
+
+    def test_a_copy_that_cannot_be_written(self, cases, directory):
+        kept = keep(cases, SETTINGS, directory)
+        os.remove(kept[0].image)
+        os.mkdir(kept[0].image)
+        with pytest.raises(UserError, match=r"(?s)^1 of 4 cases.*image\.npy: cannot be written"):
+            keep(cases, SETTINGS, directory)
+        assert sorted(os.listdir(directory)) == sorted(os.path.basename(path) for path in files_of(kept))

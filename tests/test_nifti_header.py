@@ -1,0 +1,55 @@
+import struct
+
+import numpy as np
+import pytest
+from synthetic import DIRECTIONS, ORIGIN, SHAPE, SPACING, affine, image_of, raw_nifti, scan, write_image, written
+
+from utils.nifti_header import Header, HeaderError, check_file, geometry_of, mask_header
+
+
+class TestCheckFile:
+    @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
+    @pytest.mark.parametrize("shape", [(5, 7, 4), (5, 7), (5, 7, 4, 3)])
+    def test_dimensions(self, tmp_path, name, shape):
+        assert check_file(written(tmp_path / name, raw_nifti(array=scan(shape=shape)))).dimensions == shape
+
+    def test_byte_order_does_not_show(self, tmp_path):
+        sform = (1,) + affine("oblique")
+        little, big = (
+            check_file(written(tmp_path / "scan.nii", raw_nifti(order, sform=sform, units=10))) for order in "<>"
+        )
+        assert isinstance(little, Header) and little == big
+
+    def test_every_voxel_is_needed(self, tmp_path):
+        content = raw_nifti()
+        check_file(written(tmp_path / "whole.nii", content))
+        with pytest.raises(HeaderError, match="is cut off: it holds 559 bytes of voxels of 560"):
+            check_file(written(tmp_path / "short.nii", content[:-1]))
+
+    def test_what_follows_the_voxels_does_not_matter(self, tmp_path):
+        content = raw_nifti() + struct.pack("<10f", *[float("nan")] * 10)
+        assert check_file(written(tmp_path / "scan.nii", content)).dimensions == SHAPE
+
+    def test_a_file_that_cannot_be_opened(self, tmp_path):
+        with pytest.raises(FileNotFoundError):
+            check_file(str(tmp_path / "none.nii"))
+
+
+class TestMaskHeader:
+    @pytest.mark.parametrize("direction", sorted(DIRECTIONS))
+    def test_geometry_is_kept_bit_by_bit(self, tmp_path, direction):
+        qform = (1, 0.1, -0.3, 0.5, 12.3, -7.7, 80.1)
+        header = check_file(written(tmp_path / "scan.nii", raw_nifti(qform=qform, sform=(4,) + affine(direction))))
+        content = mask_header(header.dimensions, header.geometry) + bytes(5 * 7 * 4)
+        assert check_file(written(tmp_path / "mask.nii.gz", content)) == header
+
+
+class TestGeometryOf:
+    @pytest.mark.parametrize("direction", sorted(DIRECTIONS))
+    def test_the_place_is_the_one_itk_writes(self, tmp_path, direction):
+        path = write_image(image_of(np.zeros(SHAPE, np.uint8), direction), tmp_path / "scan.nii")
+        by_itk = struct.unpack("<4fB2h18f", check_file(path).geometry)
+        ours = struct.unpack("<4fB2h18f", geometry_of(SPACING, ORIGIN, DIRECTIONS[direction].ravel().tolist()))
+        np.testing.assert_allclose(ours[1:4], by_itk[1:4], rtol=1e-6)
+        np.testing.assert_allclose(ours[-12:], by_itk[-12:], rtol=1e-5, atol=1e-5)
+        assert ours[6] > 0 and by_itk[6] > 0

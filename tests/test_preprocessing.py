@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from synthetic import SHAPE, blob, image_of, raw_nifti, scan, write_image, written
+
+from utils.errors import UserError
+from utils.geometry import resample_image, resample_label
+from utils.preprocessing import prepare_case, prepare_image, zscore
+from utils.tasks import Case
+from utils.volumes import to_array
+
+
+def settings(**changes):
+    values = {
+        "input_shape": (8, 6, 4),
+        "resize_interpolator": "linear",
+        "data_normalization": "zscore",
+        "classes": 3,
+        "channels": 1,
+    }
+    return dict(values, **changes)
+
+
+class TestZscore:
+    @pytest.mark.parametrize("scale, offset", [(1, 0), (1e-30, 0), (1e30, -1e30), (3, 1e6), (1000, -7)])
+    def test_mean_zero_deviation_one(self, scale, offset):
+        values = zscore((np.random.RandomState(0).rand(9, 8, 7) * scale + offset).astype(np.float32))
+        assert values.dtype == np.float32
+        assert abs(values.mean(dtype=np.float64)) < 1e-4 and abs(values.std(dtype=np.float64) - 1) < 1e-4
+
+    @pytest.mark.parametrize("value", [0, 1, -0.1, 1e-40, 123456.789, 3e38])
+    def test_a_constant_becomes_zeros(self, value):
+        volume = np.full((5, 6, 7), value, np.float32)
+        np.testing.assert_array_equal(zscore(volume), np.zeros((5, 6, 7), np.float32))
+
+    def test_rounding_of_a_constant_is_not_blown_up(self):
+        volume = np.full((5, 6, 7), 0.1, np.float32)
+        volume[::2] = np.nextafter(volume[0, 0, 0], np.float32(1))
+        assert not zscore(volume).any()
+
+    def test_order_of_the_values_is_kept(self):
+        volume = scan()
+        np.testing.assert_array_equal(np.argsort(zscore(volume), axis=None), np.argsort(volume, axis=None))
+
+
+class TestPrepareImage:
+    @pytest.mark.parametrize("interpolator", ["linear", "nearest_neighbor"])
+    @pytest.mark.parametrize("input_shape", [(8, 6, 4), (3, 9, 5), [4, 4, 4]])
+    def test_shape_type_and_order(self, input_shape, interpolator):
+        image = prepare_image(
+            [image_of(scan(1)), image_of(scan(2))],
+            settings(input_shape=input_shape, resize_interpolator=interpolator, channels=2),
+        )
+        assert image.shape == tuple(input_shape) + (2,)
+        assert image.dtype == np.float32 and image.flags.c_contiguous
+
+    def test_each_channel_is_resampled_then_normalised_by_itself(self):
+        channels = [image_of(scan(1)), image_of(100 * scan(2) - 7)]
+        image = prepare_image(channels, settings(channels=2))
+        for index, channel in enumerate(channels):
+            expected = zscore(to_array(resample_image(channel, (8, 6, 4), "linear")))
+            np.testing.assert_array_equal(image[..., index], expected)
+
+    @pytest.mark.parametrize("value", [0.0, 0.1, 1000.3])
+    def test_a_constant_channel_becomes_zeros(self, value):
+        image = prepare_image([image_of(np.full(SHAPE, value, np.float32))], settings())
+        np.testing.assert_array_equal(image, 0)
+
+    @pytest.mark.parametrize("changes", [{"resize_interpolator": "cubic"}, {"data_normalization": "minmax"}])
+    def test_an_unknown_choice_is_no_default(self, changes):
+        with pytest.raises(KeyError):
+            prepare_image([image_of(scan())], settings(**changes))
+
+
+class TestPrepareCase:
+    def case(self, tmp_path, image, label=None):
+        return Case(
+            "scan",
+            write_image(image, tmp_path / "scan.nii.gz"),
+            None if label is None else write_image(label, tmp_path / "label.nii.gz"),
+        )
+
+    def test_image_and_label(self, tmp_path):
+        values = (2 * blob((15, 11, 9), (7, 5, 4), (5, 4, 3))).round().astype(np.uint8)
+        image, label = prepare_case(
+            self.case(tmp_path, image_of(scan(shape=values.shape)), image_of(values)), settings()
+        )
+        assert image.shape == (8, 6, 4, 1) and label.shape == (8, 6, 4)
+        assert label.dtype == np.uint8 and label.flags.c_contiguous
+        np.testing.assert_array_equal(label, resample_label(image_of(values), (8, 6, 4), 3))
+        assert label.max() > 0
+
+    def test_without_label(self, tmp_path):
+        image, label = prepare_case(self.case(tmp_path, image_of(scan())), settings())
+        assert label is None and image.shape == (8, 6, 4, 1)
+
+    @pytest.mark.parametrize("found, expected", [(1, 4), (4, 1), (2, 3)])
+    def test_another_number_of_channels(self, tmp_path, found, expected):
+        array = scan(shape=SHAPE + (found,)) if found > 1 else scan()
+        case = Case("scan", written(tmp_path / "scan.nii.gz", raw_nifti(array=array)), None)
+        message = r"scan\.nii\.gz: has %d channels? where %d .* expected" % (found, expected)
+        with pytest.raises(UserError, match=message):
+            prepare_case(case, settings(channels=expected))
+
+    def test_a_label_of_another_grid(self, tmp_path):
+        label = image_of(np.zeros(SHAPE, np.uint8), "flipped")
+        with pytest.raises(UserError, match=r"label\.nii\.gz: has the direction"):
+            prepare_case(self.case(tmp_path, image_of(scan()), label), settings())
+
+    def test_a_label_with_too_many_classes(self, tmp_path):
+        label = image_of(np.full(SHAPE, 3, np.uint8))
+        with pytest.raises(UserError, match=r"label\.nii\.gz: has the value 3"):
+            prepare_case(self.case(tmp_path, image_of(scan()), label), settings())
