@@ -1,0 +1,302 @@
+import json
+import os
+
+import pytest
+
+from utils.errors import UserError
+from utils.tasks import Case, case_name, cases_of_images, read_task
+
+LABELS = {"0": "background", "1": "Anterior", "2": "Posterior"}
+
+
+def entry(name):
+    return {"image": "./imagesTr/%s.nii.gz" % name, "label": "./labelsTr/%s.nii.gz" % name}
+
+
+def description(**changes):
+    content = {
+        "name": "Hippocampus",
+        "modality": {"0": "MRI"},
+        "labels": LABELS,
+        "training": [entry("b"), entry("a")],
+        "test": ["./imagesTs/d.nii.gz", "./imagesTs/c.nii.gz"],
+    }
+    content.update(changes)
+    return {key: value for key, value in content.items() if value is not KeyError}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A task's folder with files for the cases a, b (training) and c, d (test), without dataset.json."""
+    for name in ("imagesTr/a", "imagesTr/b", "labelsTr/a", "labelsTr/b", "imagesTs/c", "imagesTs/d"):
+        path = tmp_path / (name + ".nii.gz")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"voxels")
+    return tmp_path
+
+
+def read(folder, content):
+    (folder / "dataset.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return read_task(str(folder))
+
+
+def refusal(folder, content):
+    """Return the message of the refusal, which must be one line that names dataset.json."""
+    with pytest.raises(UserError) as caught:
+        read(folder, content)
+    message = str(caught.value)
+    assert "dataset.json" in message and "\n" not in message
+    return message
+
+
+class TestReadTask:
+    def test_everything_in_the_description(self, folder):
+        task = read(folder, description())
+        assert task.name == "Hippocampus"
+        assert task.directory == str(folder)
+        assert task.labels == ("background", "Anterior", "Posterior")
+        assert task.modalities == ("MRI",)
+        assert task.training == tuple(
+            Case(name, *[str(folder / kind / (name + ".nii.gz")) for kind in ("imagesTr", "labelsTr")])
+            for name in ("a", "b")
+        )
+        assert task.test == tuple(
+            Case(name, str(folder / "imagesTs" / (name + ".nii.gz")), None) for name in ("c", "d")
+        )
+
+    def test_names_follow_their_numbers(self, folder):
+        labels = {str(value): "structure %d" % value for value in reversed(range(12))}
+        task = read(folder, description(labels=labels, modality={"1": "T2", "0": "FLAIR"}))
+        assert task.labels == tuple("structure %d" % value for value in range(12))
+        assert task.modalities == ("FLAIR", "T2")
+
+    @pytest.mark.parametrize("test", [KeyError, [], None])
+    def test_test_images_are_not_needed(self, folder, test):
+        assert read(folder, description(test=test)).test == ()
+
+    def test_training_images_are_not_needed_beside_test_images(self, folder):
+        assert read(folder, description(training=[])).training == ()
+
+    def test_a_task_without_name_is_called_like_its_folder(self, folder):
+        assert read(folder, description(name=KeyError)).name == folder.name
+
+    def test_leftovers_of_macos_archives_are_ignored(self, folder):
+        content = description()
+        content["training"].append(entry("._a"))
+        content["test"].append("./imagesTs/._c.nii.gz")
+        assert read(folder, content) == read(folder, description())
+
+    def test_a_relative_folder(self, folder, monkeypatch):
+        read(folder, description())
+        monkeypatch.chdir(folder.parent)
+        task = read_task(folder.name)
+        assert task.training[0].image == os.path.join(folder.name, "imagesTr", "a.nii.gz")
+
+    def test_a_folder_reached_by_a_link(self, folder, tmp_path):
+        read(folder, description())
+        link = tmp_path / "link"
+        link.symlink_to(folder, target_is_directory=True)
+        assert [case.name for case in read_task(str(link)).training] == ["a", "b"]
+
+    def test_a_path_that_leaves_and_comes_back(self, folder):
+        training = [{"image": "imagesTr/../imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}]
+        assert read(folder, description(training=training)).training[0].image == str(folder / "imagesTr" / "a.nii.gz")
+
+    def test_uncompressed_files(self, folder):
+        (folder / "imagesTs" / "e.nii").write_bytes(b"voxels")
+        assert read(folder, description(test=["imagesTs/e.nii"])).test[0].name == "e"
+
+
+class TestFolder:
+    def test_missing(self, tmp_path):
+        with pytest.raises(UserError, match=r"--data_dir .*nowhere: no such folder: download_dataset\.py"):
+            read_task(str(tmp_path / "nowhere"))
+
+    def test_without_description(self, tmp_path):
+        with pytest.raises(UserError, match=r"--data_dir .*: has no dataset\.json: .*download_dataset\.py"):
+            read_task(str(tmp_path))
+
+
+class TestBadDescription:
+    @pytest.mark.parametrize("content", ["", "{", "no JSON", '{"name": }', "[" * 100000])
+    def test_not_json(self, folder, content):
+        assert "JSON" in refusal(folder, content)
+
+    @pytest.mark.parametrize("content", [[], "text", 3, None])
+    def test_no_object(self, folder, content):
+        assert "must hold a JSON object" in refusal(folder, json.dumps(content))
+
+    @pytest.mark.parametrize("name", [3, "", None, ["Hippocampus"]])
+    def test_name(self, folder, name):
+        assert '"name" must be a text' in refusal(folder, description(name=name))
+
+    @pytest.mark.parametrize("key", ["labels", "modality"])
+    def test_names_missing(self, folder, key):
+        assert 'has no "%s"' % key in refusal(folder, description(**{key: KeyError}))
+
+    @pytest.mark.parametrize("key", ["labels", "modality"])
+    @pytest.mark.parametrize("names", [[], ["MRI"], "MRI", None, {"0": 1}, {"0": ""}, {"0": None}])
+    def test_names_of_the_wrong_type(self, folder, key, names):
+        assert '"%s" must be an object of numbers and names' % key in refusal(folder, description(**{key: names}))
+
+    @pytest.mark.parametrize("number", ["one", "", "1.0", "1\n2"])
+    def test_keys_that_are_no_numbers(self, folder, number):
+        message = refusal(folder, description(labels={"0": "background", number: "Anterior"}))
+        assert '"labels" must have whole numbers as keys' in message
+
+    @pytest.mark.parametrize(
+        "labels",
+        [
+            {},
+            {"0": "background"},
+            {"0": "background", "2": "Posterior"},
+            {"1": "Anterior", "2": "Posterior"},
+            {"-1": "nothing", "0": "background"},
+            {"0": "background", "1": "Anterior", "01": "Posterior"},
+        ],
+    )
+    def test_numbers_with_gaps(self, folder, labels):
+        assert '"labels" must number at least 2 names 0, 1, 2, ...' in refusal(folder, description(labels=labels))
+
+    def test_no_modality(self, folder):
+        assert '"modality" must number at least 1 name 0' in refusal(folder, description(modality={}))
+
+    def test_two_structures_of_one_name(self, folder):
+        message = refusal(folder, description(labels={"0": "background", "1": "Lobe", "2": "Lobe"}))
+        assert '"labels" gives two numbers the same name' in message
+
+    @pytest.mark.parametrize("training", [KeyError, None, {}, "imagesTr", 3])
+    def test_training_is_no_list(self, folder, training):
+        assert '"training" must be a list' in refusal(folder, description(training=training))
+
+    @pytest.mark.parametrize("test", [{}, "imagesTs", 3, False])
+    def test_test_is_no_list(self, folder, test):
+        assert '"test" must be a list' in refusal(folder, description(test=test))
+
+    @pytest.mark.parametrize(
+        "one", ["imagesTr/a.nii.gz", 3, None, [], {}, {"image": "imagesTr/a.nii.gz"}, {"image": 3, "label": 4}]
+    )
+    def test_training_entries(self, folder, one):
+        assert '"training" must list objects' in refusal(folder, description(training=[one]))
+
+    @pytest.mark.parametrize("one", [3, None, [], {"image": "imagesTs/c.nii.gz"}])
+    def test_test_entries(self, folder, one):
+        assert '"test" must list file names' in refusal(folder, description(test=[one]))
+
+    def test_nothing_listed(self, folder):
+        assert "lists neither training nor test" in refusal(folder, description(training=[], test=[]))
+
+
+class TestPaths:
+    @pytest.mark.parametrize("kind", ["image", "label", "test"])
+    @pytest.mark.parametrize("name", ["../outside.nii.gz", "imagesTr/../../outside.nii.gz", "{parent}/outside.nii.gz"])
+    def test_out_of_the_folder(self, folder, kind, name):
+        (folder / "task").mkdir()
+        (folder / "outside.nii.gz").write_bytes(b"voxels")
+        name = name.format(parent=folder)
+        content = description(training=[], test=[name])
+        if kind != "test":
+            content = description(training=[dict(entry("a"), **{kind: name})], test=[])
+        assert "leads out of the task's folder" in refusal(folder / "task", content)
+
+    def test_an_absolute_path_into_the_folder(self, folder):
+        message = refusal(folder, description(test=[str(folder / "imagesTs" / "c.nii.gz")]))
+        assert "leads out of the task's folder" in message
+
+    @pytest.mark.parametrize("link", ["linked", "linked.nii.gz"])
+    def test_a_link_out_of_the_folder(self, folder, link):
+        task = folder / "task"
+        task.mkdir()
+        target = folder / "imagesTs"
+        (task / link).symlink_to(target if link == "linked" else target / "c.nii.gz")
+        name = "linked/c.nii.gz" if link == "linked" else link
+        assert "leads out of the task's folder" in refusal(task, description(training=[], test=[name]))
+
+    def test_a_folder_beside_with_a_longer_name(self, folder):
+        (folder / "task").mkdir()
+        (folder / "task2").mkdir()
+        (folder / "task2" / "c.nii.gz").write_bytes(b"voxels")
+        message = refusal(folder / "task", description(training=[], test=["../task2/c.nii.gz"]))
+        assert "leads out of the task's folder" in message
+
+    @pytest.mark.parametrize("name", ["", "imagesTs/c\0.nii.gz", "a\nb.nii.gz", "\ud800.nii.gz", "\u2028.nii.gz"])
+    def test_no_file_name(self, folder, name):
+        assert "is not a file name" in refusal(folder, description(test=[name]))
+
+    def test_missing_files_are_counted_and_the_first_named(self, folder):
+        content = description(training=[entry("a"), entry("x"), entry("y")], test=["imagesTs/z.nii.gz"])
+        message = refusal(folder, content)
+        assert ": 5 of 7 files missing: " in message
+        assert message.count(".nii.gz") == 3 and message.endswith(", ...")
+
+    def test_one_missing_label(self, folder):
+        os.remove(str(folder / "labelsTr" / "b.nii.gz"))
+        message = refusal(folder, description())
+        assert message.endswith(": 1 of 6 files missing: " + str(folder / "labelsTr" / "b.nii.gz"))
+
+    @pytest.mark.parametrize(
+        "training, test",
+        [
+            ([entry("a"), entry("a")], []),
+            ([entry("a")], ["imagesTr/a.nii.gz"]),
+            ([], ["imagesTs/c.nii.gz", "imagesTr/../imagesTs/c.nii.gz"]),
+            ([], ["imagesTs/c.nii.gz", "imagesTs/c.nii"]),
+        ],
+    )
+    def test_two_cases_of_one_name(self, folder, training, test):
+        assert "two images with the same name: " in refusal(folder, description(training=training, test=test))
+
+
+class TestCaseName:
+    @pytest.mark.parametrize(
+        "path, name",
+        [
+            ("a.nii", "a"),
+            ("a.nii.gz", "a"),
+            ("/some.nii/folder/scan.2.nii.gz", "scan.2"),
+            ("scan.nii.nii.gz", "scan.nii"),
+            ("H\u00e4lfte \u4e00.nii", "H\u00e4lfte \u4e00"),
+        ],
+    )
+    def test_name(self, path, name):
+        assert case_name(path) == name
+
+    @pytest.mark.parametrize(
+        "path", ["a.mha", "a.gz", "a", "", ".nii", "x/.nii.gz", "a.nii.gz/", "a.NII", "a.nii.gz.part"]
+    )
+    def test_other_extensions(self, path):
+        with pytest.raises(UserError, match="not a NIfTI file name: it must end with .nii or .nii.gz"):
+            case_name(path)
+
+
+class TestCasesOfImages:
+    def test_in_the_order_given(self, folder):
+        paths = [str(folder / "imagesTs" / "d.nii.gz"), str(folder / "imagesTr" / "a.nii.gz")]
+        assert cases_of_images(paths) == (Case("d", paths[0], None), Case("a", paths[1], None))
+
+    def test_none(self):
+        with pytest.raises(UserError, match="--images: no file given"):
+            cases_of_images([])
+
+    def test_missing(self, folder):
+        with pytest.raises(UserError, match=r"--images: 1 of 2 files missing: .*e\.nii$"):
+            cases_of_images([str(folder / "imagesTs" / "d.nii.gz"), str(folder / "e.nii")])
+
+    def test_a_folder(self, folder):
+        (folder / "folder.nii").mkdir()
+        with pytest.raises(UserError, match="--images: 1 of 1 files missing"):
+            cases_of_images([str(folder / "folder.nii")])
+
+    def test_two_of_one_name(self, folder):
+        (folder / "a.nii").write_bytes(b"voxels")
+        with pytest.raises(UserError, match="--images: two images with the same name: a: rename one"):
+            cases_of_images([str(folder / "a.nii"), str(folder / "imagesTr" / "a.nii.gz")])
+
+    def test_another_kind_of_file(self):
+        with pytest.raises(UserError, match=r"scan\.dcm: not a NIfTI file name"):
+            cases_of_images(["scan.dcm"])
+
+    @pytest.mark.parametrize("name", ["a\nb.nii", "a\udcff.nii"])
+    def test_a_name_that_cannot_be_shown(self, name):
+        with pytest.raises(UserError, match=r"^--images: 'a\\.*nii': has characters that cannot be shown"):
+            cases_of_images([name])
