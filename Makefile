@@ -35,7 +35,8 @@ test:
 	@setup/run_in.sh horovod python -m pytest $(PYTEST_ARGS)
 
 lint:
-	@setup/run_in.sh tensorflow sh -c 'ruff check . && ruff format --check .'
+	@setup/run_in.sh tensorflow sh -c 'command -v ruff >/dev/null || { echo "make: ruff needs Python 3.7 or later" >&2; exit 2; }; \
+	    ruff check . && ruff format --check .'
 
 clean:
 	rm -rf .venv .venv-tf1 .cache .pytest_cache .ruff_cache

@@ -74,7 +74,7 @@ install() {
     rm -rf "$wheels.new"
     compgen -G "$wheels/horovod-*.whl" >/dev/null || build "$wheels"
     pip_install --no-deps --force-reinstall "$wheels"/horovod-*.whl
-    "$python" -c '
+    TF_CPP_MIN_LOG_LEVEL=3 "$python" -W ignore -c '
 import horovod.tensorflow as hvd
 assert hvd.mpi_built() and hvd.gloo_built(), "Horovod was built without MPI or Gloo"'
 }

@@ -154,6 +154,33 @@ class TestRefusal:
         assert "no Python 3.9 to 3.11" in refused(machine.run("setup/run_in.sh", "tensorflow", "true"))
 
 
+class TestFetchedPython:
+    """uv, which a Python of any version installs into a throw-away environment, puts one into .cache/python."""
+
+    def fetcher(self, machine, uv):
+        uv_path = machine.program("programs-of-uv/uv", uv)
+        text = STAND_IN.replace('"$3/bin/python"', '"$3/bin/python" && cp "{uv}" "$3/bin/uv"')
+        log = machine.directory / "pip.log"
+        machine.program("python3", text.format(version="3.12", status=0, log=log, uv=uv_path))
+
+    def test_it_is_used(self, machine):
+        made = machine.python("3.11", path="fetched/python3.11")
+        self.fetcher(
+            machine,
+            '#!/bin/sh\necho "$*" >>"{}"\nmkdir -p "$UV_PYTHON_INSTALL_DIR/cpython/bin"\n'
+            'cp "{}" "$UV_PYTHON_INSTALL_DIR/cpython/bin/"\n'.format(machine.directory / "uv.log", made),
+        )
+        status, output, _ = machine.run("setup/run_in.sh", "tensorflow", "sh", "-c", 'echo "$RUNTIME"')
+        assert (status, output) == (0, "tf2\n")
+        assert (machine.directory / "uv.log").read_text().strip().endswith("python install 3.11")
+        assert machine.find()[1].startswith("3.11 .cache/python/cpython/bin/")
+
+    def test_failed_download_is_one_line(self, machine):
+        self.fetcher(machine, "#!/bin/sh\nexit 1\n")
+        status, _, errors = machine.run("setup/run_in.sh", "tensorflow", "true")
+        assert status == 2 and "uv could not download one" in errors.splitlines()[-1]
+
+
 class TestCompiler:
     def test_missing_one_is_named_before_anything_is_made(self, machine):
         machine.python("3.11")
