@@ -20,6 +20,9 @@ def main(argv=None):
     except UserError as error:
         print("main.py: error: {}".format(error), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("main.py: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -31,7 +31,7 @@ def plan(params):
     """
     task = tasks.read_task(params["data_dir"]) if params["data_dir"] else None
     if params["benchmark"]:
-        return _benchmark_job(task)
+        return _benchmark_job(task, params)
     mode = params["exec_mode"]
     stored = params_file.binding_settings(params)
     job = Job(_describe(task) if stored is None else _described(stored, task, params))
@@ -45,9 +45,13 @@ def plan(params):
     return job
 
 
-def _benchmark_job(task):
+def _benchmark_job(task, params):
     """Throughput depends on no split and no trained model."""
-    return Job(_describe(task), training=task.training, predicted=task.test or task.training)
+    if params["exec_mode"] == "predict":
+        return Job(_describe(task), predicted=task.test or task.training)
+    if not task.training:
+        raise UserError("--data_dir {}: lists no labelled images to train on".format(params["data_dir"]))
+    return Job(_describe(task), training=task.training)
 
 
 def _describe(task):

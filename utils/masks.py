@@ -32,7 +32,6 @@ class MaskWriter:
         self.pictures = params["pictures"]
         self.structures = structures
         self.folder = os.path.join(self.model_dir, FOLDER)
-        os.makedirs(self.folder, exist_ok=True)
 
     def write(self, case, probabilities, truth=None):
         """Write the mask of a case from its probabilities float32 [X, Y, Z, K]; returns the image it lies on.
@@ -70,7 +69,3 @@ class MaskWriter:
         case_picture(
             path, volumes.to_array(image), image.GetSpacing(), mask, truth, structures=self.structures, title=case.name
         )
-
-    def tell(self):
-        """Say where the masks are."""
-        print("masks: {}".format(self.folder), flush=True)

@@ -44,6 +44,7 @@ TRAINING_MODES = ("train", "train_and_predict", "train_and_evaluate")
 EVALUATION_MODES = ("evaluate", "train_and_evaluate")
 PREDICTION_MODES = ("predict", "train_and_predict")
 BENCHMARK_MODES = ("train", "predict")
+BENCHMARK_FLAGS = ("synthetic", "output")
 
 
 def from_command_line(argv=None):
@@ -100,7 +101,7 @@ def binding_settings(params):
 
     That is a benchmark, which measures what the flags say, and training where no checkpoint was saved yet.
     """
-    untrained = params["exec_mode"] in TRAINING_MODES and not _has_checkpoint(params["model_dir"])
+    untrained = params["exec_mode"] in TRAINING_MODES and not has_checkpoint(params["model_dir"])
     return None if params["benchmark"] or untrained else load(params["model_dir"])
 
 
@@ -131,11 +132,20 @@ def _complete_folders(params):
     if params["cache_dir"] is None:
         params["cache_dir"] = os.path.join(params["model_dir"], "cache")
     for name in ("model_dir", "log_dir", "cache_dir"):
-        existing = os.path.abspath(params[name])
-        while not os.path.lexists(existing):
-            existing = os.path.dirname(existing)
-        if not os.path.isdir(existing):
-            raise UserError("--{} {}: {} is not a folder".format(name, params[name], existing))
+        _check_folder(name, params[name], params[name])
+    if params["output"] is not None:
+        # Now rather than when the measuring is done.
+        _check_folder("output", params["output"], os.path.dirname(os.path.abspath(params["output"])))
+        if os.path.isdir(params["output"]):
+            raise UserError("--output {}: is a folder, not a file".format(params["output"]))
+
+
+def _check_folder(flag, given, folder):
+    existing = os.path.abspath(folder)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise UserError("--{} {}: {} is not a folder".format(flag, given, existing))
 
 
 def _refuse_contradictions(given, stored, params):
@@ -185,6 +195,9 @@ def _check_request(params):
     mode = params["exec_mode"]
     if params["benchmark"] and mode not in BENCHMARK_MODES:
         raise UserError("--benchmark: measures one thing: use --exec_mode {}".format(" or ".join(BENCHMARK_MODES)))
+    for name in BENCHMARK_FLAGS:
+        if params[name] and not params["benchmark"]:
+            raise UserError("--{}: belongs to --benchmark: add that or leave this out".format(name))
     if params["images"] is not None and mode not in PREDICTION_MODES:
         raise UserError("--images: --exec_mode {} predicts nothing; use {}".format(mode, " or ".join(PREDICTION_MODES)))
     if params["benchmark"] and params["images"] is not None:
@@ -202,7 +215,7 @@ def _check_request(params):
 def _check_model_dir(params, stored):
     model_dir, mode = params["model_dir"], params["exec_mode"]
     if mode in TRAINING_MODES:
-        if stored is None and _has_checkpoint(model_dir):
+        if stored is None and has_checkpoint(model_dir):
             raise UserError(
                 "--model_dir {}: holds checkpoints without their {}: use another folder".format(model_dir, FILE_NAME)
             )
@@ -212,15 +225,16 @@ def _check_model_dir(params, stored):
                 "--checkpoint best: needs held-out cases that are measured while training: use --evaluate_every from "
                 "1 to --train_epochs and --train_split below 1, or --checkpoint last"
             )
-    elif stored is None or not _has_checkpoint(model_dir):
+    elif stored is None or not has_checkpoint(model_dir):
         raise UserError(
             "--model_dir {}: holds no trained model (no {}): train one there first, or name the folder of one".format(
                 model_dir, FILE_NAME if stored is None else "checkpoint"
             )
         )
-    elif not _has_checkpoint(checkpoint_folder(params)):
+    elif not has_checkpoint(checkpoint_folder(params)):
         raise UserError("--checkpoint best: {} holds none: use --checkpoint last".format(checkpoint_folder(params)))
 
 
-def _has_checkpoint(folder):
+def has_checkpoint(folder):
+    """Tells whether there are checkpoints in a folder, be it that they can be used or not."""
     return bool(glob.glob(os.path.join(glob.escape(folder), "*.index")))

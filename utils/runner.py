@@ -9,7 +9,7 @@ import tempfile
 
 import dllogger
 from model.model_fn import model_fn, probabilities_of
-from utils import data_loader, report, run_log, split
+from utils import benchmark, data_loader, hardware, report, run_log, split
 from utils import params as params_file
 from utils.errors import UserError
 from utils.hooks.evaluation_hook import EvaluationHook
@@ -86,8 +86,9 @@ class Runner:
         )
 
     def _last_step(self):
-        checkpoint = tf.train.latest_checkpoint(self.model_dir)
-        return _step_of(checkpoint) if checkpoint else 0
+        if not params_file.has_checkpoint(self.model_dir):
+            return 0
+        return _step_of(_latest_checkpoint(self.model_dir))
 
     def _evaluation_hook(self, plan):
         return EvaluationHook(
@@ -134,7 +135,7 @@ class Runner:
         say("masks: {}".format(writer.folder))
 
     def _checkpoint(self):
-        return tf.train.latest_checkpoint(params_file.checkpoint_folder(self.params))
+        return _latest_checkpoint(params_file.checkpoint_folder(self.params))
 
     def _predicted(self, volumes, checkpoint):
         """Class probabilities float32 [X, Y, Z, K] of each case in turn."""
@@ -144,34 +145,47 @@ class Runner:
         return (prediction["probabilities"] for prediction in predictions)
 
     def benchmark_train(self):
-        """Measure training with the input pipeline; what it trains is thrown away."""
-        volumes = self._volumes(self.job.training, "preparing training cases")
-        plan = self._training_plan(volumes)
+        """Measure training steps; what they train is thrown away."""
         hook = self._profiling_hook("train")
+        batches = self._benchmark_training_batches(hook.last_step)
         with tempfile.TemporaryDirectory() as folder:
-            self._estimator(folder).train(
-                lambda: data_loader.training_dataset(volumes, plan, 0, hook.last_step),
-                hooks=[hook],
-                max_steps=hook.last_step,
-            )
+            self._estimator(folder).train(batches, hooks=[hook], max_steps=hook.last_step)
+        self._report_benchmark(hook)
+
+    def _benchmark_training_batches(self, steps):
+        if self.params["synthetic"]:
+            return lambda: benchmark.synthetic_dataset(self.params, steps, labelled=True)
+        kept = self._volumes(self.job.training, "preparing training cases")
+        volumes = benchmark.whole_batches(kept, self.params["batch_size"])
+        plan = self._training_plan(volumes)
+        return lambda: data_loader.training_dataset(volumes, plan, 0, steps)
 
     def benchmark_predict(self):
-        """Measure prediction of whole batches with fresh weights: their values do not matter to its speed."""
-        volumes = self._volumes(self.job.predicted, "preparing images")
+        """Measure prediction steps with fresh weights: their values do not matter to the speed."""
         hook = self._profiling_hook("predict")
-        batch_size = self.params["batch_size"]
+        batches = self._benchmark_prediction_batches(hook.last_step)
         with tempfile.TemporaryDirectory() as folder:
-            predictions = self._estimator(folder).predict(
-                lambda: data_loader.repeated_dataset(volumes, batch_size, hook.last_step),
-                hooks=[hook],
-                yield_single_examples=False,
-            )
+            predictions = self._estimator(folder).predict(batches, hooks=[hook], yield_single_examples=False)
             for _ in predictions:
                 pass
+        self._report_benchmark(hook)
+
+    def _benchmark_prediction_batches(self, steps):
+        if self.params["synthetic"]:
+            return lambda: benchmark.synthetic_dataset(self.params, steps, labelled=False)
+        volumes = self._volumes(self.job.predicted, "preparing images")
+        return lambda: data_loader.repeated_dataset(volumes, self.params["batch_size"], steps)
 
     def _profiling_hook(self, mode):
         steps = self.params["warmup_steps"], self.params["benchmark_steps"]
         return ProfilingHook(mode, self.params["batch_size"], *steps)
+
+    def _report_benchmark(self, hook):
+        result = benchmark.result(self.params, hook.mode, hook.figures)
+        say("measured on {}".format(hardware.in_words(result["hardware"])))
+        if self.params["output"]:
+            benchmark.write(self.params["output"], result)
+            say("figures: {}".format(self.params["output"]))
 
     def finish(self):
         """Draw the training curves where pictures are asked for, and say where the log is."""
@@ -217,6 +231,17 @@ class Runner:
 
     def _wrap_optimizer(self, optimizer):
         return scale_loss(optimizer) if self.params["amp"] and gpus() else optimizer
+
+
+def _latest_checkpoint(folder):
+    checkpoint = tf.train.latest_checkpoint(folder)
+    if checkpoint is None:
+        # The Estimator would go on with fresh weights.
+        raise UserError(
+            '{}: has no file "checkpoint" that names a checkpoint there: put it back, or train in another '
+            "--model_dir".format(folder)
+        )
+    return checkpoint
 
 
 def _step_of(checkpoint):
