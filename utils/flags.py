@@ -222,11 +222,13 @@ GROUPS = {
         Flag("benchmark", SWITCH, False, "measure images per second and step times"),
         Flag("warmup_steps", whole(0), 200, "steps at the start that --benchmark leaves out"),
         Flag("benchmark_steps", whole(1), 200, "steps that --benchmark measures"),
+        Flag("synthetic", SWITCH, False, "let --benchmark measure the network alone, on one batch of noise"),
     ),
     "what is left behind": (
         Flag("log_every", whole(1), 100, "optimizer steps between log lines of the training loss"),
         Flag("log_dir", FOLDER, None, "folder of dllogger.json (default: --model_dir)"),
         Flag("cache_dir", FOLDER, None, "folder of the preprocessed images (default: <model_dir>/cache)"),
+        Flag("output", FILE, None, "JSON file of what --benchmark measured"),
         Flag("pictures", SWITCH, False, "leave a PNG per evaluated or predicted case, and one of the training curves"),
     ),
 }

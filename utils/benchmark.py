@@ -1,0 +1,65 @@
+"""What a benchmark feeds the network with, and the file it leaves: figures, settings, hardware and runtime.
+
+Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input channels.
+"""
+
+import platform
+
+from utils import hardware
+from utils.data_loader import Volumes
+from utils.files import write_json_atomically
+from utils.hooks.profiling_hook import PERCENTILES
+from utils.params import MODEL_SETTINGS
+from utils.tf_runtime import tf, version
+
+# Beside those of the network, the settings that a speed depends on.
+SPEED_SETTINGS = ("batch_size", "amp", "xla", "threads", "augment", "synthetic", "warmup_steps", "benchmark_steps")
+PREFETCHED_BATCHES = 2
+
+
+def whole_batches(volumes, batch_size):
+    """The cases as often as it takes for every batch of every epoch to be a whole one."""
+    return Volumes(volumes.kept * batch_size)
+
+
+def synthetic_dataset(params, steps, labelled):
+    """A ``tf.data`` pipeline that hands out one batch of noise ``steps`` times: the cost of an input is left out.
+
+    Gives float32 images [N, X, Y, Z, C], with ``labelled`` also uint8 labels [N, X, Y, Z].
+    """
+    grid = [params["batch_size"]] + list(params["input_shape"])
+
+    def batch(_):
+        images = tf.random.normal(grid + [len(params["modalities"])], seed=params["seed"])
+        if not labelled:
+            return images
+        labels = tf.random.uniform(grid, maxval=len(params["labels"]), dtype=tf.int32, seed=params["seed"])
+        return images, tf.cast(labels, tf.uint8)
+
+    return tf.data.Dataset.range(1).map(batch).cache().repeat(steps).prefetch(PREFETCHED_BATCHES)
+
+
+def result(params, mode, figures):
+    """What is known of a finished benchmark, as a JSON value.
+
+    Args:
+        params: the validated params dict.
+        mode: "train" or "predict".
+        figures: those of the ``utils.hooks.profiling_hook.ProfilingHook``.
+    """
+    latency = {"mean": figures["latency_mean"]}
+    latency.update(("p{}".format(part), figures["latency_{}".format(part)]) for part in PERCENTILES)
+    settings = {name: params[name] for name in SPEED_SETTINGS + MODEL_SETTINGS}
+    return {
+        "mode": mode,
+        "images_per_second": figures["images_per_second"],
+        "latency_ms": latency,
+        "settings": dict(settings, workers=figures["workers"], task=params["task"]),
+        "hardware": hardware.describe(),
+        "runtime": {"tensorflow": version(), "python": platform.python_version(), "system": platform.platform()},
+    }
+
+
+def write(path, value):
+    """Write what `result` returns as JSON; raises UserError where the system refuses."""
+    write_json_atomically(path, value)
