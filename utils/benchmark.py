@@ -3,6 +3,7 @@
 Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input channels.
 """
 
+import math
 import platform
 
 from utils import hardware
@@ -19,7 +20,7 @@ PREFETCHED_BATCHES = 2
 
 def whole_batches(volumes, batch_size):
     """The cases as often as it takes for every batch of every epoch to be a whole one."""
-    return Volumes(volumes.kept * batch_size)
+    return Volumes(volumes.kept * (batch_size // math.gcd(len(volumes), batch_size)))
 
 
 def synthetic_dataset(params, steps, labelled):
