@@ -26,7 +26,7 @@ def keep(cases, settings, directory, progress=None):
 
     A kept copy belongs to the content of the case's files and to the settings: when either changes,
     another one is made. `progress(done, total)` is called after each case. Raises one UserError that
-    tells of every case that cannot be used, one line each.
+    tells of every case that cannot be used; where they are several, in a line each.
     """
     _make_directory(directory)
     # Threads do, as SimpleITK, zlib and hashlib work outside Python's lock; and they are safe beside TensorFlow.
@@ -43,7 +43,8 @@ def keep(cases, settings, directory, progress=None):
                 future.cancel()
     errors = [str(future.exception()) for future in futures if future.exception()]
     if errors:
-        raise UserError("\n".join(["%d of %d cases cannot be used:" % (len(errors), len(futures))] + errors))
+        between = "\n" if len(errors) > 1 else " "
+        raise UserError(between.join(["%d of %d cases cannot be used:" % (len(errors), len(futures))] + errors))
     return [future.result() for future in futures]
 
 

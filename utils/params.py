@@ -131,6 +131,8 @@ def _complete_folders(params):
         params["log_dir"] = params["model_dir"]
     if params["cache_dir"] is None:
         params["cache_dir"] = os.path.join(params["model_dir"], "cache")
+    for name in ("data_dir", "model_dir", "log_dir", "cache_dir"):
+        _check_encoding(name, params[name] or "")
     for name in ("model_dir", "log_dir", "cache_dir"):
         _check_folder(name, params[name], params[name])
     if params["output"] is not None:
@@ -138,6 +140,16 @@ def _complete_folders(params):
         _check_folder("output", params["output"], os.path.dirname(os.path.abspath(params["output"])))
         if os.path.isdir(params["output"]):
             raise UserError("--output {}: is a folder, not a file".format(params["output"]))
+
+
+def _check_encoding(flag, given):
+    try:
+        given.encode("utf-8")
+    except UnicodeEncodeError as error:
+        # Python found bytes that its locale cannot read; neither TensorFlow nor SimpleITK would take them back.
+        raise UserError(
+            "--{} {}: is no text in this locale: set LC_ALL=C.UTF-8, or rename the folder".format(flag, ascii(given))
+        ) from error
 
 
 def _check_folder(flag, given, folder):

@@ -16,8 +16,12 @@ class _Bar(tqdm):
 
 
 def say(text):
-    """Prints a line of text on standard output: above the bar, if there is one."""
-    _Bar.write(text, file=sys.stdout)
+    """Prints a line of text on standard output: above the bar, if there is one.
+
+    What the output's encoding lacks is shown by its code, as names of structures and files may hold anything.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    _Bar.write(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
     sys.stdout.flush()
 
 

@@ -1,0 +1,193 @@
+import os
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from command_line import read_image, voxels
+from synthetic import DIRECTIONS, blob, grid_of, image_of, write_image
+
+from utils import geometry
+from utils.errors import UserError
+from utils.masks import MaskWriter, mask_path
+from utils.tasks import Case
+
+SHAPE = (21, 34, 17)
+NETWORK_SHAPE = (16, 16, 16)
+CLASSES = ("background", "Upper", "Lower")
+
+
+class Scan(NamedTuple):
+    case: Case
+    truth: np.ndarray  # uint8 [X, Y, Z] on the scan's grid
+    network_label: np.ndarray  # uint8 [X, Y, Z] on the network's
+
+
+def body(shape):
+    """A body of two touching structures: np.uint8 [X, Y, Z] of values 0 to 2."""
+    inside = blob(shape, np.array(shape) * 0.45, np.array(shape) * 0.4) > 0.4
+    return np.where(inside, np.where(np.arange(shape[2]) >= 0.45 * shape[2], 1, 2), 0).astype(np.uint8)
+
+
+def certain(label):
+    """Probabilities of a network that is sure of a label: float32 [X, Y, Z, K]."""
+    return np.eye(len(CLASSES), dtype=np.float32)[label]
+
+
+@pytest.fixture(params=sorted(DIRECTIONS))
+def direction(request):
+    return request.param
+
+
+@pytest.fixture
+def make_scan(tmp_path):
+    def make(direction="oblique", name="scan", truth=None):
+        truth = body(SHAPE) if truth is None else truth
+        image = write_image(image_of(truth.astype(np.float32) * 50, direction), tmp_path / (name + ".nii.gz"))
+        label = write_image(image_of(truth, direction), tmp_path / (name + "_label.nii.gz"))
+        on_network = geometry.resample_label(image_of(truth, direction), NETWORK_SHAPE, len(CLASSES))
+        return Scan(Case(name, image, label), truth, on_network)
+
+    return make
+
+
+@pytest.fixture
+def params(tmp_path):
+    return {"model_dir": str(tmp_path / "model"), "labels": list(CLASSES), "pictures": False}
+
+
+@pytest.fixture
+def writer(params):
+    return MaskWriter(params, list(CLASSES[1:]))
+
+
+class TestFiles:
+    def test_one_per_case_in_the_eval_folder(self, writer, params, make_scan):
+        for name in ("first", "second"):
+            scan = make_scan(name=name)
+            writer.write(scan.case, certain(scan.network_label))
+            assert mask_path(params["model_dir"], scan.case) == os.path.join(writer.folder, name + ".nii.gz")
+        assert writer.folder == os.path.join(params["model_dir"], "eval")
+        assert sorted(os.listdir(writer.folder)) == ["first.nii.gz", "second.nii.gz"]
+
+    def test_masks_lie_exactly_on_their_scans(self, writer, make_scan, direction):
+        scan = make_scan(direction)
+        writer.write(scan.case, certain(scan.network_label))
+        mask = read_image(writer.folder, "scan.nii.gz")
+        assert grid_of(mask) == grid_of(sitk.ReadImage(scan.case.image))
+        assert mask.GetPixelID() == sitk.sitkUInt8
+
+    def test_a_scan_of_four_axes_gets_a_mask_of_three(self, writer, make_scan, tmp_path):
+        scan = make_scan()
+        path = write_image(sitk.JoinSeries([sitk.ReadImage(scan.case.image)] * 2), tmp_path / "channels.nii.gz")
+        writer.write(Case("channels", path, None), certain(scan.network_label))
+        assert grid_of(read_image(writer.folder, "channels.nii.gz")) == grid_of(sitk.ReadImage(path)[:, :, :, 0])
+
+    def test_a_mask_of_before_is_replaced(self, writer, make_scan):
+        scan = make_scan()
+        writer.write(scan.case, certain(np.zeros(NETWORK_SHAPE, int)))
+        assert not voxels(writer.folder, "scan.nii.gz").any()
+        writer.write(scan.case, certain(scan.network_label))
+        assert voxels(writer.folder, "scan.nii.gz").any()
+
+    @pytest.mark.parametrize("wanted", [True, False])
+    def test_pictures_where_asked_for(self, params, make_scan, wanted):
+        writer = MaskWriter(dict(params, pictures=wanted), list(CLASSES[1:]))
+        scan = make_scan()
+        writer.write(scan.case, certain(scan.network_label))
+        writer.evaluate(scan.case._replace(name="scored"), certain(scan.network_label), scan.network_label)
+        pictures = ["scan.png", "scored.png"] if wanted else []
+        assert sorted(os.listdir(writer.folder)) == sorted(["scan.nii.gz", "scored.nii.gz"] + pictures)
+
+
+class TestContent:
+    def test_the_structures_are_where_they_were(self, writer, make_scan, direction):
+        scan = make_scan(direction)
+        writer.write(scan.case, certain(scan.network_label))
+        mask = voxels(writer.folder, "scan.nii.gz")
+        wrong = mask != scan.truth
+        # A surface may move by part of a network voxel, which is up to two voxels wide here.
+        assert wrong.mean() < 0.04
+        for mirrored in (mask[::-1], mask[:, ::-1], mask[:, :, ::-1]):
+            assert (mirrored != scan.truth).sum() > 2 * wrong.sum()
+
+    def test_probabilities_are_brought_back_before_the_choice(self, writer, make_scan):
+        # Between the network's voxels 7 and 8 along y the share of Upper falls from 1 to 0.4: it crosses one half at
+        # 7.83, where labels brought back would cross at 7.5.
+        share = np.where(np.arange(NETWORK_SHAPE[1]) < 8, 1, 0.4).astype(np.float32)
+        probabilities = np.zeros(NETWORK_SHAPE + (3,), np.float32)
+        probabilities[..., 1], probabilities[..., 0] = share[:, None], 1 - share[:, None]
+        scan = make_scan()
+        writer.write(scan.case, probabilities)
+        centres = (np.arange(SHAPE[1]) + 0.5) / SHAPE[1] * NETWORK_SHAPE[1] - 0.5
+        assert any(7.5 < centre < 7.83 for centre in centres)
+        expected = np.broadcast_to((centres < 7.83)[:, None], SHAPE).astype(np.uint8)
+        np.testing.assert_array_equal(voxels(writer.folder, "scan.nii.gz"), expected)
+
+    def test_a_scan_on_the_networks_own_grid_gets_the_choice_itself(self, writer, make_scan):
+        truth = body(NETWORK_SHAPE)
+        scan = make_scan(truth=truth)
+        writer.write(scan.case, certain(truth))
+        np.testing.assert_array_equal(voxels(writer.folder, "scan.nii.gz"), truth)
+
+
+class TestScores:
+    def test_a_network_that_is_right(self, writer, make_scan, direction):
+        scan = make_scan(direction)
+        scores = writer.evaluate(scan.case, certain(scan.network_label), scan.network_label)
+        assert scores.name == "scan"
+        np.testing.assert_allclose(scores.soft_dice, [1, 1])
+        assert min(scores.hard_dice) > 0.85
+
+    def test_hard_dice_is_that_of_the_file(self, writer, make_scan):
+        scan = make_scan()
+        shifted = np.roll(scan.network_label, 2, axis=0)
+        scores = writer.evaluate(scan.case, certain(shifted), scan.network_label)
+        mask = voxels(writer.folder, "scan.nii.gz")
+        for value, dice in zip((1, 2), scores.hard_dice):
+            both = ((mask == value) & (scan.truth == value)).sum()
+            assert dice == 2 * both / ((mask == value).sum() + (scan.truth == value).sum())
+            assert dice < 0.9
+
+    def test_soft_dice_is_that_of_the_networks_grid(self, writer, make_scan):
+        scan = make_scan()
+        unsure = 0.6 * certain(scan.network_label) + 0.4 / len(CLASSES)
+        scores = writer.evaluate(scan.case, unsure, scan.network_label)
+        for value, dice in zip((1, 2), scores.soft_dice):
+            true, share = scan.network_label == value, unsure[..., value].astype(np.float64)
+            assert dice == pytest.approx(2 * share[true].sum() / ((share**2).sum() + true.sum()), rel=1e-5)
+
+    def test_an_absent_structure_has_no_score(self, writer, make_scan):
+        truth = np.minimum(body(SHAPE), 1)
+        scan = make_scan(truth=truth)
+        scores = writer.evaluate(scan.case, certain(scan.network_label), scan.network_label)
+        assert np.isnan(scores.soft_dice[1]) and np.isnan(scores.hard_dice[1])
+        assert scores.hard_dice[0] > 0.85
+
+    def test_an_absent_structure_that_is_found_scores_0(self, writer, make_scan):
+        truth = np.minimum(body(SHAPE), 1)
+        scan = make_scan(truth=truth)
+        scores = writer.evaluate(scan.case, certain(2 * scan.network_label), scan.network_label)
+        np.testing.assert_array_equal(scores.hard_dice, [0, 0])
+
+
+class TestErrors:
+    def test_a_file_where_the_folder_belongs(self, writer, params, make_scan):
+        os.makedirs(params["model_dir"])
+        open(writer.folder, "w").close()
+        scan = make_scan()
+        with pytest.raises(UserError, match=r"scan\.nii\.gz: cannot be written"):
+            writer.write(scan.case, certain(scan.network_label))
+
+    def test_an_image_that_is_gone_leaves_no_mask(self, writer, make_scan):
+        scan = make_scan()
+        os.remove(scan.case.image)
+        with pytest.raises(UserError, match=r"scan\.nii\.gz: cannot be read"):
+            writer.write(scan.case, certain(scan.network_label))
+        assert not os.path.exists(writer.folder)
+
+    def test_a_label_on_another_grid(self, writer, make_scan):
+        scan = make_scan("flipped")
+        other = make_scan("identity", name="other").case.label
+        with pytest.raises(UserError, match=r"other_label\.nii\.gz: has the direction"):
+            writer.evaluate(scan.case._replace(label=other), certain(scan.network_label), scan.network_label)
