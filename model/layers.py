@@ -37,7 +37,8 @@ def batch_normalization(volume, training):
     """Batch normalisation over N, X, Y, Z (Ioffe and Szegedy 2015); same shape out.
 
     The volume is viewed as [N * X, Y, Z, C], because the fused kernels of both runtimes take four
-    dimensions and the statistics do not care which axes they run over.
+    dimensions and the statistics do not care which axes they run over. In training each step moves the
+    moving statistics by a hundredth towards the batch's mean and unbiased variance.
     """
     channels = volume.shape[-1].value
     scale = tf.get_variable("scale", [channels], initializer=tf.ones_initializer())

@@ -34,12 +34,13 @@ def model_fn(features, labels, mode, params):
     """Build the graph of one mode.
 
     Args:
-        features: float32 images [N, X, Y, Z, C].
+        features: {"image": float32 [N, X, Y, Z, C]}, and in training "weight": float32 [], what this worker's
+            loss counts in the mean over the workers.
         labels: uint8 labels [N, X, Y, Z] in training, else None.
         mode: ``tf.estimator.ModeKeys.TRAIN`` or ``PREDICT``.
         params: the validated params dict, with ``labels`` (structure names by value) and
             ``wrap_optimizer``, a function from optimizer to optimizer that adds what the machine needs
-            (averaging over workers, loss scaling).
+            (averaging over workers, loss scaling); ``workers`` and ``steps_per_epoch`` for the learning rate.
 
     Returns:
         An ``EstimatorSpec``: predictions {"probabilities": float32 [N, X, Y, Z, K]}, or loss and train_op.
@@ -48,18 +49,34 @@ def model_fn(features, labels, mode, params):
         ValueError: on any other mode; scores are taken of the written masks, not in the graph.
     """
     if mode == tf.estimator.ModeKeys.PREDICT:
-        return tf.estimator.EstimatorSpec(mode, predictions={"probabilities": probabilities_of(features, params)})
+        return tf.estimator.EstimatorSpec(
+            mode, predictions={"probabilities": probabilities_of(features["image"], params)}
+        )
     if mode != tf.estimator.ModeKeys.TRAIN:
         raise ValueError("the V-Net model function trains and predicts; evaluation reads what it predicts")
-    logits = vnet(features, network_settings(params), training=True, scope=master_weights_scope)
+    logits = vnet(features["image"], network_settings(params), training=True, scope=master_weights_scope)
     loss = tf.identity(dice_loss(logits, labels), name="loss")
     optimizer = params["wrap_optimizer"](make_optimizer(params))
-    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=training_step(optimizer, loss))
+    train_op = training_step(optimizer, loss * features["weight"])
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
 
 
 def make_optimizer(params):
     """Centred RMSProp (Hinton 2012; Graves 2013, section 4.2, for the centring)."""
-    return tf.train.RMSPropOptimizer(params["base_lr"], momentum=params["momentum"], centered=True)
+    return tf.train.RMSPropOptimizer(learning_rate(params), momentum=params["momentum"], centered=True)
+
+
+def learning_rate(params):
+    """The learning rate: ``base_lr``, or with linear scaling a float32 tensor that follows the global step.
+
+    Linear scaling multiplies it by the number of workers, to which it rises over the first epochs (Goyal et
+    al. 2017, "Accurate, large minibatch SGD", section 2).
+    """
+    if params["lr_scaling"] == "none" or params["workers"] == 1:
+        return params["base_lr"]
+    rising = max(1, params["lr_warmup_epochs"] * params["steps_per_epoch"])
+    part = tf.minimum(tf.cast(tf.train.get_global_step(), tf.float32) / rising, 1.0)
+    return params["base_lr"] * (1.0 + (params["workers"] - 1) * part)
 
 
 def training_step(optimizer, loss):

@@ -3,7 +3,6 @@
 Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input channels.
 """
 
-import math
 import platform
 
 from utils import hardware
@@ -18,24 +17,25 @@ SPEED_SETTINGS = ("batch_size", "amp", "xla", "threads", "augment", "synthetic",
 PREFETCHED_BATCHES = 2
 
 
-def whole_batches(volumes, batch_size):
-    """The cases as often as it takes for every batch of every epoch to be a whole one."""
-    return Volumes(volumes.kept * (batch_size // math.gcd(len(volumes), batch_size)))
+def cycled(volumes, count):
+    """``count`` cases: those of ``volumes``, over and over."""
+    return Volumes([volumes.kept[index % len(volumes)] for index in range(count)])
 
 
 def synthetic_dataset(params, steps, labelled):
     """A ``tf.data`` pipeline that hands out one batch of noise ``steps`` times: the cost of an input is left out.
 
-    Gives float32 images [N, X, Y, Z, C], with ``labelled`` also uint8 labels [N, X, Y, Z].
+    Gives {"image": float32 [N, X, Y, Z, C]}; with ``labelled``, training batches of weight 1 with uint8 labels
+    [N, X, Y, Z].
     """
     grid = [params["batch_size"]] + list(params["input_shape"])
 
     def batch(_):
         images = tf.random.normal(grid + [len(params["modalities"])], seed=params["seed"])
         if not labelled:
-            return images
+            return {"image": images}
         labels = tf.random.uniform(grid, maxval=len(params["labels"]), dtype=tf.int32, seed=params["seed"])
-        return images, tf.cast(labels, tf.uint8)
+        return {"image": images, "weight": tf.constant(1.0)}, tf.cast(labels, tf.uint8)
 
     return tf.data.Dataset.range(1).map(batch).cache().repeat(steps).prefetch(PREFETCHED_BATCHES)
 

@@ -2,8 +2,8 @@
 
 Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input channels.
 
-What a step trains on (which cases, flipped how) follows from the seed and the step's number alone, so
-that a run that was interrupted goes on with the batches it would have had.
+What a step trains on (which cases, flipped how) follows from the seed, the worker and the step's number
+alone, so that a run that was interrupted goes on with the batches it would have had.
 """
 
 import numpy as np
@@ -15,58 +15,69 @@ READERS = 2
 
 
 class Volumes:
-    """The preprocessed cases, read lazily through memory maps.
+    """The preprocessed cases, read when they are asked for.
 
     ``kept`` is the list that ``utils.kept_copy.keep`` returns.
     """
 
     def __init__(self, kept):
         self.kept = list(kept)
-        self._open = {}
 
     def __len__(self):
         return len(self.kept)
 
-    def _array(self, path):
-        if path not in self._open:
-            self._open[path] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return self._open[path]
-
     def image(self, index):
         """The image of one case: float32 [X, Y, Z, C], a read-only view of the file."""
-        return self._array(self.kept[index].image)
+        return _view(self.kept[index].image)
 
     def label(self, index):
         """The label of one case: uint8 [X, Y, Z], a read-only view of the file."""
-        return self._array(self.kept[index].label)
+        return _view(self.kept[index].label)
 
     def images(self, indices):
         """Several images: float32 [N, X, Y, Z, C]."""
         return np.stack([self.image(index) for index in indices])
 
 
-class TrainingPlan:
-    """Which cases each training step sees, and how they are flipped.
+def _view(path):
+    # Mapped anew each time: a map holds its file open, and a task has more files than a process may open.
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
-    Every epoch goes through all ``count`` cases once, in an order of its own; its last batch holds what
-    is left over.
+
+class TrainingPlan:
+    """Which cases each training step of a worker sees, and how they are flipped.
+
+    Every epoch goes through all cases once, in an order of its own; its last batches hold what is left
+    over. The cases are dealt out to the workers in turn (``Workers.share``), so that shares differ by one
+    case at most and all workers take the same number of steps.
+
+    Args:
+        count: cases of all workers.
+        batch_size: cases per step of each worker.
+        seed: what orders and flips follow from.
+        augment: whether cases are flipped.
+        workers: how many workers there are.
+        rank: which of them this is.
     """
 
-    def __init__(self, count, batch_size, seed, augment):
-        self.count = count
+    def __init__(self, count, batch_size, seed, augment, workers=1, rank=0):
         self.batch_size = batch_size
-        self.seed = seed
         self.augment = augment
-        self.steps_per_epoch = -(-count // batch_size)
+        self.shares = [len(range(worker, count, workers)) for worker in range(workers)]
+        self.count = self.shares[rank]
+        self.steps_per_epoch = -(-self.shares[0] // batch_size)
+        self._seed = [seed, rank] if workers > 1 else [seed]
         self._epoch = None
 
     def _draw(self, epoch):
-        if self._epoch is None or self._epoch[0] != epoch:
-            random = np.random.RandomState([self.seed, epoch])
+        # Several threads ask at once: what one returns must not be what another has just drawn.
+        drawn = self._epoch
+        if drawn is None or drawn[0] != epoch:
+            random = np.random.RandomState(self._seed + [epoch])
             order = random.permutation(self.count)
             flips = random.rand(self.count, 2) < 0.5
-            self._epoch = (epoch, order, flips & self.augment)
-        return self._epoch[1:]
+            drawn = self._epoch = (epoch, order, flips & self.augment)
+        return drawn[1:]
 
     def batch(self, step):
         """Case indices int [N] and flips bool [N, 2] (along x, along y) of one step, counted from 0."""
@@ -76,9 +87,17 @@ class TrainingPlan:
         return order[chosen], flips[chosen]
 
     def cases_before(self, step):
-        """How many cases the steps before ``step`` have seen, counted with repetition."""
-        epochs, position = divmod(step, self.steps_per_epoch)
-        return epochs * self.count + min(position * self.batch_size, self.count)
+        """How many cases all workers have seen in the steps before ``step``, counted with repetition."""
+        epochs, position = divmod(int(step), self.steps_per_epoch)
+        return epochs * sum(self.shares) + sum(min(position * self.batch_size, share) for share in self.shares)
+
+    def weight(self, step):
+        """What this worker's mean gradient of a step counts in the mean over the workers.
+
+        Its part of the step's cases, times the number of workers: 1 wherever the batches are equal.
+        """
+        everyones = self.cases_before(int(step) + 1) - self.cases_before(step)
+        return len(self.batch(step)[0]) * len(self.shares) / everyones
 
 
 def flipped(array, flips):
@@ -88,24 +107,33 @@ def flipped(array, flips):
 
 
 def training_batch(volumes, plan, step):
-    """The batch of one step: float32 images [N, X, Y, Z, C] and uint8 labels [N, X, Y, Z]."""
+    """The batch of one step: float32 images [N, X, Y, Z, C], float32 weight [], uint8 labels [N, X, Y, Z].
+
+    A worker that has no case left in an epoch's last step gets its first one, with weight 0.
+    """
     indices, flips = plan.batch(step)
+    if not len(indices):
+        indices, flips = [0], [(False, False)]
     images = np.stack([flipped(volumes.image(index), flip) for index, flip in zip(indices, flips)])
     labels = np.stack([flipped(volumes.label(index), flip) for index, flip in zip(indices, flips)])
-    return images, labels
+    return images, np.float32(plan.weight(step)), labels
 
 
 def training_dataset(volumes, plan, first_step, end_step):
-    """A ``tf.data`` pipeline of the batches of steps ``first_step`` up to ``end_step`` (exclusive)."""
+    """A ``tf.data`` pipeline of the batches of steps ``first_step`` up to ``end_step`` (exclusive).
+
+    Its elements are ({"image": float32 [N, X, Y, Z, C], "weight": float32 []}, uint8 labels [N, X, Y, Z]).
+    """
     shape = volumes.image(0).shape
 
     def read(step):
-        images, labels = tf.numpy_function(
-            lambda number: training_batch(volumes, plan, number), [step], [tf.float32, tf.uint8]
+        images, weight, labels = tf.numpy_function(
+            lambda number: training_batch(volumes, plan, number), [step], [tf.float32, tf.float32, tf.uint8]
         )
         images.set_shape((None,) + shape)
+        weight.set_shape(())
         labels.set_shape((None,) + shape[:3])
-        return images, labels
+        return {"image": images, "weight": weight}, labels
 
     return tf.data.Dataset.range(first_step, end_step).map(read, READERS).prefetch(PREFETCHED_BATCHES)
 
@@ -127,6 +155,6 @@ def _images(volumes, indices):
     def read(index):
         image = tf.numpy_function(lambda number: volumes.image(int(number)), [index], tf.float32)
         image.set_shape(shape)
-        return image
+        return {"image": image}
 
     return indices.map(read, READERS)

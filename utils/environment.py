@@ -5,19 +5,25 @@
 
 import os
 
+from utils import launch
+
 
 def available_cores():
     """Cores this process may use, which in a container or under a batch system are not all there are."""
     return len(os.sched_getaffinity(0))
 
 
+def threads(params):
+    """Threads of this worker: ``threads`` where it is set, else its share of the machine's cores."""
+    return params["threads"] or max(1, available_cores() // launch.local_size())
+
+
 def configure(params):
     """Set what the params ask for, and what keeps the terminal readable; a user's own value wins."""
     defaults = {"TF_CPP_MIN_LOG_LEVEL": "2"}
-    threads = params["threads"] or available_cores()
     # Builds with oneDNN over OpenMP (intel-tensorflow 1.15) take their threads from here; their workers
     # otherwise spin for 200 ms after each operation and starve the other thread pool.
-    defaults["OMP_NUM_THREADS"] = str(threads)
+    defaults["OMP_NUM_THREADS"] = str(threads(params))
     defaults["KMP_BLOCKTIME"] = "0"
     defaults["KMP_WARNINGS"] = "0"
     if params["amp"]:

@@ -196,6 +196,18 @@ GROUPS = {
         Flag("optimizer", choice("rmsprop"), "rmsprop", "optimizer"),
         Flag("base_lr", real(lambda value: value > 0, "above 0"), 0.0001, "learning rate"),
         Flag(
+            "lr_scaling",
+            choice("none", "linear"),
+            "none",
+            "learning rate of several workers: as it is, or times their number",
+        ),
+        Flag(
+            "lr_warmup_epochs",
+            whole(0),
+            5,
+            "epochs over which --lr_scaling linear raises the learning rate from that of one worker",
+        ),
+        Flag(
             "momentum",
             real(lambda value: 0 <= value < 1, "from 0 to below 1"),
             0.0,

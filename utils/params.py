@@ -4,6 +4,7 @@ import copy
 import glob
 import os
 
+from utils import launch
 from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
 from utils.flags import FLAGS, build_parser, shown
@@ -30,6 +31,8 @@ RUN_SETTINGS = (
     "optimizer",
     "base_lr",
     "momentum",
+    "lr_scaling",
+    "lr_warmup_epochs",
     "batch_size",
     "augment",
     "seed",
@@ -108,7 +111,7 @@ def binding_settings(params):
 def settings_of(params, task, labels, modalities):
     """Returns what params.json holds: the settings a later run takes from it, and the task's own."""
     settings = {name: params[name] for name in MODEL_SETTINGS + RUN_SETTINGS}
-    return dict(settings, task=task, labels=list(labels), modalities=list(modalities))
+    return dict(settings, task=task, labels=list(labels), modalities=list(modalities), workers=launch.size())
 
 
 def checkpoint_folder(params):
@@ -162,6 +165,14 @@ def _check_folder(flag, given, folder):
 
 def _refuse_contradictions(given, stored, params):
     trains = params["exec_mode"] in TRAINING_MODES
+    workers = stored.get("workers", 1)
+    if trains and workers != launch.size():
+        # Another number would deal out the cases, and count the epochs, in another way.
+        raise UserError(
+            "--model_dir {}: is trained by {} worker{}, not by {}: start as many, or use another --model_dir".format(
+                params["model_dir"], workers, "" if workers == 1 else "s", launch.size()
+            )
+        )
     binding = [name for name in MODEL_SETTINGS + RUN_SETTINGS if trains or name not in FREE_WITHOUT_TRAINING]
     for name in binding:
         if name in given and given[name] != stored[name]:

@@ -60,6 +60,22 @@ class Progress:
         self._form.update(count, ", ".join("{} {:.4g}".format(name, value) for name, value in values.items()))
 
 
+class Silence:
+    """Stands in for a Progress where nothing is to be shown; takes what it takes."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def update(self, count=1, **values):
+        """Shows nothing."""
+
+
 class _BarForm:
     def __init__(self, stream, total, description, unit, initial, clock):
         self._stream = stream

@@ -40,6 +40,11 @@ def start(params, structures, runtime):
             dllogger.metadata(dice_name(measure, structure), dice)
 
 
+def keep_silent():
+    """Start DLLogger for a worker that is not the first: it logs nothing."""
+    dllogger.init([])
+
+
 def log_evaluation(summary):
     """Log the mean of each measure and structure of an evaluation's summary; the terminal gets the table instead."""
     means = {

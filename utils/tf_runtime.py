@@ -30,9 +30,7 @@ def version():
 
 def gpus():
     """Names of the GPUs TensorFlow can use; empty on a machine without one."""
-    if RUNTIME == "tf1":
-        return [device for device in tf.config.experimental.list_physical_devices("GPU")]
-    return tf.config.list_physical_devices("GPU")
+    return [device.name for device in tf.config.experimental.list_physical_devices("GPU")]
 
 
 def cpu_mixed_precision(session_config):
@@ -54,6 +52,4 @@ def scale_loss(optimizer):
     """
     if _NVIDIA_BUILD:
         return optimizer
-    if RUNTIME == "tf1":
-        return tf.train.experimental.enable_mixed_precision_graph_rewrite(optimizer)
-    return tf.mixed_precision.enable_mixed_precision_graph_rewrite(optimizer)
+    return tf.train.experimental.enable_mixed_precision_graph_rewrite(optimizer)

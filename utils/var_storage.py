@@ -1,16 +1,19 @@
-"""Variable scopes whose trainable variables are stored in float32, whatever the graph computes in."""
+"""Variable scopes whose variables are stored in float32 where the graph computes in less."""
 
 from utils.tf_runtime import tf
 
+HALF_PRECISION = (tf.float16, tf.bfloat16)
 
-def float32_variables(getter, name, shape=None, dtype=tf.float32, trainable=True, **arguments):
-    """A custom getter for ``tf.variable_scope``: master weights in float32, handed out in ``dtype``.
+
+def float32_variables(getter, name, dtype=tf.float32, **arguments):
+    """A custom getter for ``tf.variable_scope``: float16 and bfloat16 are stored in float32 and handed out as a cast.
 
     See Micikevicius et al. 2017, "Mixed precision training", section 3.1. The cast's gradient is a cast
     back, so that the optimizer sees float32 throughout.
     """
-    variable = getter(name, shape=shape, dtype=tf.float32, trainable=trainable, **arguments)
-    return variable if dtype == tf.float32 else tf.cast(variable, dtype, name=name + "_cast")
+    if tf.as_dtype(dtype) not in HALF_PRECISION:
+        return getter(name, dtype=dtype, **arguments)
+    return tf.cast(getter(name, dtype=tf.float32, **arguments), dtype)
 
 
 def master_weights_scope(name, **arguments):

@@ -16,8 +16,12 @@ from utils.tf_runtime import tf
 class EvaluationHook(tf.train.SessionRunHook):
     """Scores the held-out cases in the training session, so that no graph is built and nothing reloaded.
 
+    All workers have one and score their share; the first tells the result and keeps the best checkpoint.
+
     Args:
-        volumes: the held-out cases, a ``utils.data_loader.Volumes``.
+        workers: the ``utils.workers.Workers``.
+        volumes: this worker's share of the held-out cases, a ``utils.data_loader.Volumes``.
+        image_shape: X, Y, Z, C of the images.
         network: function from images float32 [N, X, Y, Z, C] to probabilities float32 [N, X, Y, Z, K].
         structures: names of the structures, background left out.
         batch_size: cases predicted at a time.
@@ -26,8 +30,12 @@ class EvaluationHook(tf.train.SessionRunHook):
         model_dir: the best checkpoint goes into ``<model_dir>/best``.
     """
 
-    def __init__(self, volumes, network, structures, batch_size, every_epochs, steps_per_epoch, model_dir):
+    def __init__(
+        self, workers, volumes, image_shape, network, structures, batch_size, every_epochs, steps_per_epoch, model_dir
+    ):
+        self.workers = workers
         self.volumes = volumes
+        self.image_shape = tuple(image_shape)
         self.network = network
         self.structures = structures
         self.batch_size = batch_size
@@ -37,10 +45,19 @@ class EvaluationHook(tf.train.SessionRunHook):
         self.best_dir = os.path.join(model_dir, BEST_FOLDER)
 
     def begin(self):
-        self._images = tf.placeholder(tf.float32, (None,) + self.volumes.image(0).shape, name="held_out_images")
+        self._images = tf.placeholder(tf.float32, (None,) + self.image_shape, name="held_out_images")
         self._probabilities = self.network(self._images)
+        self._gather = self.workers.gatherer(len(self.structures), "held_out_scores")
         self._step = tf.train.get_global_step()
-        self._saver = tf.train.Saver(max_to_keep=1)
+        if self.workers.is_first:
+            self._prepare_to_keep()
+
+    def _prepare_to_keep(self):
+        # Relative paths, so that the folder can be moved.
+        self._saver = tf.train.Saver(max_to_keep=1, save_relative_paths=True)
+        kept = tf.train.get_checkpoint_state(self.best_dir)
+        if kept is not None:
+            self._saver.recover_last_checkpoints(kept.all_model_checkpoint_paths)
         self._writer = tf.summary.FileWriterCache.get(self.model_dir)
         self._best = best_score(self.best_dir)
 
@@ -57,16 +74,23 @@ class EvaluationHook(tf.train.SessionRunHook):
             scores.soft_dice(probabilities, self.volumes.label(index))[1:]
             for index, probabilities in enumerate(self._predict(session))
         ]
-        per_structure = scores.mean_of_defined(np.array(per_case), axis=0)
+        everyones = self._gather(session, np.reshape(per_case, [-1, len(self.structures)]))
+        if self.workers.is_first:
+            self._tell(session, scores.mean_of_defined(everyones, axis=0))
+
+    def _tell(self, session, per_structure):
         figures = {
             dice_name("soft_dice", name): float(value)
             for name, value in zip(self.structures, per_structure)
             if np.isfinite(value)
         }
+        if not figures:
+            # No structure in any held-out case, and none predicted.
+            return
         dllogger.log(step=(self._done // self.steps_per_epoch,), data=figures)
         write_scalars(self._writer, "held_out", figures, self._done)
-        mean = float(np.mean(list(figures.values()))) if figures else None
-        if mean is not None and (self._best is None or mean > self._best):
+        mean = float(np.mean(list(figures.values())))
+        if self._best is None or mean > self._best:
             self._keep_best(session, mean)
 
     def _predict(self, session):

@@ -2,65 +2,81 @@
 
 import time
 
+import numpy as np
+
 import dllogger
 from utils.tf_runtime import tf
 
 
 class TrainingHook(tf.train.SessionRunHook):
-    """Follows the training step by step.
+    """Follows the training step by step. All workers have one; the first tells what they did together.
 
     Args:
+        workers: the ``utils.workers.Workers``.
         plan: the ``TrainingPlan``, for the steps of an epoch and the cases of a step.
         progress: a ``utils.progress.Progress`` that counts images.
         log_every: optimizer steps between two log lines.
         summary_dir: where the epochs' figures go as TensorBoard events.
+        clock: function () -> seconds.
     """
 
-    def __init__(self, plan, progress, log_every, summary_dir):
+    def __init__(self, workers, plan, progress, log_every, summary_dir, clock=time.perf_counter):
+        self.workers = workers
         self.plan = plan
         self.progress = progress
         self.log_every = log_every
         self.summary_dir = summary_dir
+        self._clock = clock
 
     def begin(self):
         self._step = tf.train.get_global_step()
         self._loss = tf.get_default_graph().get_tensor_by_name("loss:0")
-        self._writer = tf.summary.FileWriterCache.get(self.summary_dir)
+        self._gather = self.workers.gatherer(2, "epoch_losses")
+        if self.workers.is_first:
+            self._writer = tf.summary.FileWriterCache.get(self.summary_dir)
 
     def after_create_session(self, session, coord):
         self._done = session.run(self._step)
         self._start_epoch()
 
     def _start_epoch(self):
-        self._losses = []
-        self._images = 0
+        # Sum of the losses of this worker's cases, and how many cases that were.
+        self._losses = np.zeros(2)
+        self._first_case = self.plan.cases_before(self._done)
         self._seconds = 0.0
 
     def before_run(self, run_context):
-        self._started = time.time()
+        self._started = self._clock()
         # The Estimator fetches the loss at every step anyway: a second fetch of the same tensor is free.
         return tf.train.SessionRunArgs(self._loss)
 
     def after_run(self, run_context, run_values):
-        self._seconds += time.time() - self._started
-        images = len(self.plan.batch(self._done)[0])
-        self._images += images
+        self._seconds += self._clock() - self._started
+        own = len(self.plan.batch(self._done)[0])
+        everyones = self.plan.cases_before(self._done + 1) - self.plan.cases_before(self._done)
+        self._losses += float(run_values.results) * own, own
         self._done += 1
-        self._losses.append(float(run_values.results))
-        loss = sum(self._losses) / len(self._losses)
-        self.progress.update(images, loss=loss)
-        epoch = -(-self._done // self.plan.steps_per_epoch)
-        if self._done % self.log_every == 0:
-            dllogger.log((epoch, int(self._done)), {"loss": loss}, dllogger.Verbosity.VERBOSE)
+        loss = self._losses[0] / max(self._losses[1], 1.0)
+        self.progress.update(everyones, loss=loss)
         if self._done % self.plan.steps_per_epoch == 0:
-            figures = {"loss": loss, "images_per_second": self._images / self._seconds}
-            dllogger.log((int(epoch),), figures)
+            self._end_epoch(run_context.session)
+        elif self._done % self.log_every == 0:
+            epoch = int(self._done // self.plan.steps_per_epoch + 1)
+            dllogger.log((epoch, int(self._done)), {"loss": loss}, dllogger.Verbosity.VERBOSE)
+
+    def _end_epoch(self, session):
+        losses, cases = np.sum(self._gather(session, [self._losses]), axis=0)
+        images = self.plan.cases_before(self._done) - self._first_case
+        figures = {"loss": losses / cases, "images_per_second": images / self._seconds}
+        if self.workers.is_first:
+            dllogger.log((int(self._done // self.plan.steps_per_epoch),), figures)
             write_scalars(self._writer, "training", figures, self._done)
-            self._start_epoch()
+        self._start_epoch()
 
     def end(self, session):
-        dllogger.flush()
-        self._writer.flush()
+        if self.workers.is_first:
+            dllogger.flush()
+            self._writer.flush()
 
 
 def write_scalars(writer, group, figures, step):

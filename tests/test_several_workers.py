@@ -1,0 +1,220 @@
+"""Two real workers under mpirun: what they compute together, what each of them does, and what is left when one dies."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from command_line import (
+    HELD_OUT,
+    PROJECT,
+    TEST_CASES,
+    TINY,
+    TRAINED,
+    checkpoint_steps,
+    command,
+    logged,
+    losses,
+    make_task,
+    read_json,
+    succeed,
+    trained_model,
+)
+
+from examples.launching import workers_command
+
+pytest.importorskip("horovod.tensorflow", reason="Horovod is not installed; `make test` installs it")
+
+
+def start_workers(*arguments, workers=2, hosts=None, launcher="mpirun", output=subprocess.PIPE):
+    """Start main.py in several workers; returns the launcher's process."""
+    return subprocess.Popen(
+        workers_command(command(arguments), workers, hosts, launcher),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+        cwd=PROJECT,
+    )
+
+
+def run_workers(*arguments, **options):
+    """Run main.py in several workers, which must succeed; returns what they wrote."""
+    process = start_workers(*arguments, **options)
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def weights(model_dir):
+    """{variable name: value} of the last checkpoint."""
+    from utils.tf_runtime import tf
+
+    reader = tf.train.load_checkpoint(str(model_dir))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return make_task(tmp_path_factory.mktemp("task"))
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, data_dir):
+    """A model of two workers: its folder, and what they wrote."""
+    model_dir = tmp_path_factory.mktemp("pair")
+    options = ("--exec_mode", "train_and_evaluate", "--train_epochs", 12, "--batch_size", 1)
+    return model_dir, run_workers(*TINY + options + ("--data_dir", data_dir, "--model_dir", model_dir))
+
+
+class TestTraining:
+    def test_two_workers_take_the_steps_of_one_with_twice_the_batch(self, tmp_path, data_dir):
+        # All cases in each step, so that the same ones are in it whatever the order; no batch statistics.
+        options = TINY + ("--exec_mode", "train", "--normalization_layer", "none", "--train_epochs", 3)
+        options += ("--train_split", "1.0", "--data_dir", data_dir)
+        run_workers(*options + ("--batch_size", 5, "--model_dir", tmp_path / "two"))
+        succeed(*options + ("--batch_size", 10, "--model_dir", tmp_path / "one"))
+        one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+        assert set(one) == set(two) and one["global_step"] == two["global_step"] == 3
+        moved = 0.0
+        for name in one:
+            np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=2e-5, err_msg=name)
+            moved = max(moved, np.abs(one[name]).max())
+        assert moved > 0
+
+    def test_unequal_shares_are_averaged_over_the_cases(self, tmp_path, data_dir):
+        # Seven cases: four for the first worker, three for the second.
+        options = TINY + ("--exec_mode", "train", "--normalization_layer", "none", "--train_epochs", 2)
+        options += ("--evaluate_every", "0", "--data_dir", data_dir)
+        run_workers(*options + ("--batch_size", 4, "--model_dir", tmp_path / "two"))
+        succeed(*options + ("--batch_size", 7, "--model_dir", tmp_path / "one"))
+        one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+        for name in one:
+            np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=2e-5, err_msg=name)
+
+    def test_epochs_steps_and_losses_are_counted_over_both(self, pair):
+        model_dir, _ = pair
+        epochs = logged(model_dir, 1)
+        assert [step for step, _ in epochs] == [(number,) for number in range(1, 13)]
+        assert all({"loss", "images_per_second", "soft_dice_Upper"} <= set(figures) for _, figures in epochs)
+        # Seven cases over two workers at batch 1: four steps.
+        assert checkpoint_steps(model_dir)[-1] == 12 * 4
+
+    def test_the_first_worker_alone_writes_and_tells(self, pair):
+        model_dir, output = pair
+        assert output.count("epoch 12: loss") == 1
+        assert output.count("hard Dice (original grid)") == 1
+        assert len([name for name in os.listdir(str(model_dir)) if name.startswith("events.")]) == 1
+
+
+class TestEvaluation:
+    def test_every_held_out_case_is_scored_once(self, pair):
+        model_dir, _ = pair
+        held_out = read_json(model_dir, "split.json")["held_out"]
+        scored = [entry["case"] for entry in read_json(model_dir, "evaluation.json")["cases"]]
+        assert scored == held_out and len(held_out) == HELD_OUT
+
+    def test_the_scores_are_those_of_one_worker_with_the_same_weights(self, pair, data_dir):
+        model_dir, _ = pair
+        together = read_json(model_dir, "evaluation.json")
+        succeed(*TINY[:-6] + ("--exec_mode", "evaluate", "--data_dir", data_dir, "--model_dir", model_dir))
+        alone = read_json(model_dir, "evaluation.json")
+        for one, other in zip(together["cases"], alone["cases"]):
+            assert one["case"] == other["case"] and one["hard_dice"] == other["hard_dice"]
+            for structure, value in one["soft_dice"].items():
+                assert value == pytest.approx(other["soft_dice"][structure], abs=1e-6)
+
+    def test_two_workers_learn_what_one_learns(self, pair, tmp_path_factory):
+        model_dir, _ = pair
+        one = read_json(trained_model(tmp_path_factory.getbasetemp()).model_dir, "evaluation.json")
+        two = read_json(model_dir, "evaluation.json")
+        for structure, dice in one["mean"]["hard_dice"].items():
+            assert two["mean"]["hard_dice"][structure] == pytest.approx(dice, abs=0.03)
+
+
+class TestPrediction:
+    @pytest.mark.parametrize("launcher", ["mpirun", "horovodrun"])
+    def test_every_test_image_gets_the_mask_that_one_worker_gives_it(self, pair, tmp_path, data_dir, launcher):
+        model_dir, _ = pair
+        folder = model_dir / "eval"
+        options = ("--exec_mode", "predict", "--data_dir", data_dir, "--model_dir", model_dir, "--threads", 1)
+        run_workers(*options, launcher=launcher)
+        masks = {name: (folder / name).read_bytes() for name in os.listdir(str(folder)) if name.endswith(".nii.gz")}
+        assert len(masks) == TEST_CASES + HELD_OUT
+        succeed(*options)
+        assert all((folder / name).read_bytes() == content for name, content in masks.items())
+
+    def test_two_hosts(self, pair, data_dir):
+        model_dir, _ = pair
+        options = ("--exec_mode", "predict", "--data_dir", data_dir, "--model_dir", model_dir, "--threads", 1)
+        output = run_workers(*options, hosts=[("localhost", 1), ("127.0.0.1", 1)])
+        assert "masks: " in output
+
+    def test_fewer_images_than_workers(self, pair, data_dir):
+        model_dir, _ = pair
+        image = os.path.join(data_dir, "imagesTs", sorted(os.listdir(os.path.join(data_dir, "imagesTs")))[0])
+        (model_dir / "eval" / os.path.basename(image)).unlink()
+        run_workers("--exec_mode", "predict", "--model_dir", model_dir, "--images", image, "--threads", 1)
+        assert (model_dir / "eval" / os.path.basename(image)).exists()
+
+
+class TestKilledWorker:
+    def test_ends_the_job_and_the_same_command_finishes_it(self, tmp_path, data_dir):
+        model_dir = tmp_path / "model"
+        options = TINY + ("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", model_dir)
+        options += ("--train_epochs", 40, "--batch_size", 1)
+        with open(str(tmp_path / "output"), "w+") as output:
+            process = start_workers(*options, output=output)
+            second = wait_for_second_worker(process, model_dir)
+            os.kill(second, signal.SIGKILL)
+            assert process.wait(timeout=60) != 0
+            output.seek(0)
+            assert re.search(r"rank 1 .*signal 9", output.read())
+        stopped_at = checkpoint_steps(model_dir)[-1]
+        assert 0 < stopped_at < 40 * 4
+        run_workers(*options)
+        assert checkpoint_steps(model_dir)[-1] == 40 * 4
+        assert len(losses(model_dir)) == 40 * 3 and len(logged(model_dir, 1)) == 40
+        assert len(read_json(model_dir, "split.json")["training"]) == TRAINED
+
+    def test_another_number_of_workers_is_refused_for_a_run_under_way(self, pair, data_dir):
+        model_dir, _ = pair
+        process = subprocess.run(
+            command(TINY + ("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", model_dir)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+        )
+        assert process.returncode == 2 and "is trained by 2 workers, not by 1" in process.stdout
+
+
+def wait_for_second_worker(process, model_dir):
+    """Waits until the third epoch is under way; returns the process id of the worker of rank 1."""
+    deadline = time.time() + 120
+    while time.time() < deadline and process.poll() is None:
+        path = model_dir / "dllogger.json"
+        lines = path.read_text().splitlines() if path.exists() else []
+        if any(json.loads(line[5:]).get("step") == [2] for line in lines if line.endswith("}")):
+            return process_of_rank(1)
+        time.sleep(0.05)
+    raise AssertionError("the workers did not come to the third epoch")
+
+
+def process_of_rank(rank):
+    """The id of the running main.py whose launcher gave it this rank."""
+    wanted = "OMPI_COMM_WORLD_RANK={}".format(rank).encode()
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/{}/environ".format(number), "rb") as file:
+                environment = file.read().split(b"\0")
+            with open("/proc/{}/cmdline".format(number), "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if wanted in environment and any(word.endswith(b"main.py") for word in words):
+            return int(number)
+    raise AssertionError("no worker of rank {}".format(rank))

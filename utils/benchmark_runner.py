@@ -1,0 +1,57 @@
+"""The runner of ``--benchmark``: measures training or prediction steps and leaves the model's folder alone."""
+
+import tempfile
+
+from utils import benchmark, data_loader, hardware
+from utils.hooks.profiling_hook import ProfilingHook
+from utils.runner import Runner
+
+
+class BenchmarkRunner(Runner):
+    """Measures what ``Runner`` does; see there for its arguments."""
+
+    def train(self):
+        """Measure training steps; what they train is thrown away."""
+        hook = self._profiling_hook("train")
+        plan, batches = self._training_batches(hook.last_step)
+        with tempfile.TemporaryDirectory() as folder:
+            hooks = self.workers.hooks() + [hook]
+            self._estimator(folder, plan).train(batches, hooks=hooks, max_steps=hook.last_step)
+        self._tell(hook)
+
+    def _training_batches(self, steps):
+        # Whole batches only: as many cases for each worker as the batch size divides.
+        batches = -(-len(self.job.training) // (self.workers.size * self.params["batch_size"]))
+        plan = self._training_plan(self.workers.size * self.params["batch_size"] * batches)
+        if self.params["synthetic"]:
+            return plan, lambda: benchmark.synthetic_dataset(self.params, steps, labelled=True)
+        own = self._volumes(self.workers.share(self.job.training), "preparing training cases")
+        volumes = benchmark.cycled(own, plan.count)
+        return plan, lambda: data_loader.training_dataset(volumes, plan, 0, steps)
+
+    def predict(self):
+        """Measure prediction steps with fresh weights: their values do not matter to the speed."""
+        hook = self._profiling_hook("predict")
+        batches = self._prediction_batches(hook.last_step)
+        with tempfile.TemporaryDirectory() as folder:
+            predictions = self._estimator(folder).predict(batches, hooks=[hook], yield_single_examples=False)
+            for _ in predictions:
+                pass
+        self._tell(hook)
+
+    def _prediction_batches(self, steps):
+        if self.params["synthetic"]:
+            return lambda: benchmark.synthetic_dataset(self.params, steps, labelled=False)
+        volumes = self._volumes(self.workers.share(self.job.predicted), "preparing images")
+        return lambda: data_loader.repeated_dataset(volumes, self.params["batch_size"], steps)
+
+    def _profiling_hook(self, mode):
+        steps = self.params["warmup_steps"], self.params["benchmark_steps"]
+        return ProfilingHook(mode, self.params["batch_size"], *steps, gather=self.workers.gather)
+
+    def _tell(self, hook):
+        result = benchmark.result(self.params, hook.mode, hook.figures)
+        self._say("measured on {}".format(hardware.in_words(result["hardware"])))
+        if self.params["output"] and self.workers.is_first:
+            benchmark.write(self.params["output"], result)
+            self._say("figures: {}".format(self.params["output"]))
