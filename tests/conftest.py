@@ -46,6 +46,7 @@ def params():
         downscale_blocks=[1],
         upscale_blocks=[1],
         threads=1,
+        workers=1,
         wrap_optimizer=lambda optimizer: optimizer,
     )
     return values

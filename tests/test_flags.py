@@ -122,8 +122,8 @@ class TestRefusals:
         "text, message",
         [
             ("--batchsize 4", r"^--batchsize: no such flag; did you mean --batch_size\?"),
-            ("--epochs 4", r"^--epochs: no such flag; did you mean --train_epochs\?"),
-            ("--lr=0.1", r"^--lr: no such flag; did you mean --base_lr\?"),
+            ("--epochs 4", r"^--epochs: no such flag; did you mean --train_epochs or"),
+            ("--lr=0.1", r"^--lr: no such flag; did you mean --base_lr or --lr_scaling or"),
             ("--batch-size=4", r"^--batch-size: no such flag; did you mean --batch_size\?"),
             ("--bogus 4", r"^--bogus: no such flag \(see --help\)$"),
             ("--batch_size 4 8", r"^8: does not belong to any flag"),

@@ -152,7 +152,7 @@ class TestFile:
     def test_holds_no_flag_that_is_free(self, run, tmp_path, trained):
         trained()
         stored = params.load(str(tmp_path / "model"))
-        assert set(stored) == set(MODEL_SETTINGS + RUN_SETTINGS + params.TASK_SETTINGS)
+        assert set(stored) == set(MODEL_SETTINGS + RUN_SETTINGS + params.TASK_SETTINGS) | {"workers"}
 
     def test_none_is_stored(self, tmp_path):
         assert params.load(str(tmp_path)) is None

@@ -286,8 +286,9 @@ def _about_unknown(arguments):
     unknown = unknown.split("=")[0]
     word = unknown.strip("-")
     holding = [name for name in FLAGS if word in name.split("_")]
-    near = holding if len(holding) == 1 else difflib.get_close_matches(word, FLAGS, n=1)
-    return "{}: no such flag{} (see --help)".format(unknown, "; did you mean --{}?".format(near[0]) if near else "")
+    near = holding if 0 < len(holding) <= 3 else difflib.get_close_matches(word, FLAGS, n=1)
+    meant = "; did you mean {}?".format(" or ".join("--" + name for name in near)) if near else ""
+    return "{}: no such flag{} (see --help)".format(unknown, meant)
 
 
 def _reader(kind):

@@ -1,0 +1,247 @@
+import numpy as np
+import pytest
+from networks import random_volume, settings, variable
+
+from model import layers
+from utils.tf_runtime import tf
+
+pytestmark = pytest.mark.usefixtures("graph")
+
+MOMENTUM, EPSILON = 0.99, 1e-3
+
+
+def start(session):
+    session.run(tf.global_variables_initializer())
+
+
+def names():
+    return sorted(found.op.name for found in tf.trainable_variables())
+
+
+def convolved(volume, kernel, stride):
+    """Return the zero-padded convolution by its definition, in float64: one shifted copy per kernel voxel."""
+    size = kernel.shape[0]
+    before = (size - stride) // 2
+    padded = np.pad(volume.astype(np.float64), [(0, 0)] + 3 * [(before, size)] + [(0, 0)], mode="constant")
+    result = 0.0
+    for offset in np.ndindex(kernel.shape[:3]):
+        x, y, z = (slice(start, start + side, stride) for start, side in zip(offset, volume.shape[1:4]))
+        result = result + padded[:, x, y, z].dot(kernel[offset])
+    return result
+
+
+def normalised_by_moments(volume, scale, offset):
+    """Return textbook batch normalisation over all but the channels, and the mean and variance."""
+    mean, variance = tf.nn.moments(volume, axes=[0, 1, 2, 3])
+    return scale * (volume - mean) / tf.sqrt(variance + EPSILON) + offset, mean, variance
+
+
+class TestConvolution:
+    @pytest.mark.parametrize("size, stride", [(3, 1), (5, 1), (2, 2), (1, 1)])
+    def test_equals_its_definition(self, session, size, stride):
+        volume = random_volume(2, 4, 6, 2, 3)
+        result = layers.convolution(tf.constant(volume), 5, size, stride)
+        start(session)
+        found, kernel = session.run([result, variable("kernel")])
+        np.testing.assert_allclose(found, convolved(volume, kernel, stride), rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("size", [2, 3, 5])
+    def test_a_stride_of_two_halves_each_side(self, size):
+        result = layers.convolution(tf.placeholder(tf.float32, [None, 8, 12, 6, 1]), 7, size, stride=2)
+        assert result.shape.as_list() == [None, 4, 6, 3, 7]
+
+    def test_the_bias_starts_at_zero_and_is_added_to_each_channel(self, session):
+        volume = tf.constant(random_volume(1, 4, 4, 4, 1))
+        with tf.variable_scope("scope", reuse=tf.AUTO_REUSE):
+            biased = layers.convolution(volume, 2, 3, bias=True)
+            plain = layers.convolution(volume, 2, 3)
+        start(session)
+        assert session.run(variable("bias")).tolist() == [0.0, 0.0]
+        variable("bias").load([1.5, -2.0], session)
+        difference = session.run(biased - plain)
+        np.testing.assert_allclose(difference, np.broadcast_to([1.5, -2.0], difference.shape), atol=1e-5)
+
+    def test_without_bias_there_is_only_a_kernel(self):
+        layers.convolution(tf.zeros([1, 4, 4, 4, 1]), 2, 3)
+        assert names() == ["kernel"]
+
+
+class TestTransposedConvolution:
+    def test_equals_its_definition(self, session):
+        volume = random_volume(2, 2, 3, 4, 5)
+        result = layers.transposed_convolution(tf.constant(volume), 3)
+        start(session)
+        found, kernel = session.run([result, variable("kernel")])
+        expected = np.zeros((2, 4, 6, 8, 3))
+        for x, y, z in np.ndindex(2, 2, 2):
+            expected[:, x::2, y::2, z::2] = volume.dot(kernel[x, y, z].T)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+    def test_doubles_each_side_and_keeps_the_batch_open(self):
+        result = layers.transposed_convolution(tf.placeholder(tf.float32, [None, 2, 5, 3, 4]), 6)
+        assert result.shape.as_list() == [None, 4, 10, 6, 6]
+
+    def test_the_bias_is_a_choice(self):
+        layers.transposed_convolution(tf.zeros([1, 2, 2, 2, 1]), 2, bias=True)
+        assert names() == ["bias", "kernel"]
+
+
+class TestBatchNormalization:
+    def test_equals_the_textbook_in_values_and_gradients(self, session):
+        volume = tf.constant(3.0 + 2.0 * random_volume(3, 4, 2, 6, 5))
+        weights = random_volume(3, 4, 2, 6, 5)
+        found = layers.batch_normalization(volume, training=True)
+        scale, offset = variable("scale"), variable("offset")
+        expected, _, _ = normalised_by_moments(volume, scale, offset)
+        start(session)
+        scale.load([0.5, 1.0, -2.0, 3.0, 0.1], session)
+        offset.load([1.0, -1.0, 0.0, 0.5, 2.0], session)
+        sources = [volume, scale, offset]
+        ours, textbook = session.run(
+            [[result] + tf.gradients(result * weights, sources) for result in (found, expected)]
+        )
+        for one, other in zip(ours, textbook):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+    def test_every_channel_comes_out_with_mean_zero_and_variance_one(self, session):
+        result = layers.batch_normalization(tf.constant(5.0 + 30.0 * random_volume(2, 4, 6, 8, 2)), training=True)
+        start(session)
+        values = session.run(result)
+        np.testing.assert_allclose(values.mean(axis=(0, 1, 2, 3)), 0.0, atol=1e-4)
+        np.testing.assert_allclose(values.std(axis=(0, 1, 2, 3)), 1.0, atol=1e-3)
+
+    def test_moving_statistics_go_a_hundredth_of_the_way_to_mean_and_unbiased_variance(self, session):
+        volume = 3.0 + 2.0 * random_volume(2, 2, 3, 2, 4)
+        layers.batch_normalization(tf.constant(volume), training=True)
+        updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        start(session)
+        mean, variance = volume.mean(axis=(0, 1, 2, 3)), volume.var(axis=(0, 1, 2, 3), ddof=1)
+        moving_mean, moving_variance = np.zeros(4), np.ones(4)
+        for _ in range(3):
+            session.run(updates)
+            moving_mean = MOMENTUM * moving_mean + (1.0 - MOMENTUM) * mean
+            moving_variance = MOMENTUM * moving_variance + (1.0 - MOMENTUM) * variance
+        np.testing.assert_allclose(session.run(variable("moving_mean")), moving_mean, rtol=1e-4)
+        np.testing.assert_allclose(session.run(variable("moving_variance")), moving_variance, rtol=1e-4)
+
+    def test_outside_training_the_moving_statistics_count_and_stay(self, session):
+        volume = random_volume(1, 2, 2, 2, 2)
+        result = layers.batch_normalization(tf.constant(volume), training=False)
+        assert tf.get_collection(tf.GraphKeys.UPDATE_OPS) == []
+        start(session)
+        variable("moving_mean").load([1.0, -3.0], session)
+        variable("moving_variance").load([4.0, 0.25], session)
+        variable("scale").load([2.0, 1.0], session)
+        variable("offset").load([0.0, 7.0], session)
+        expected = [2.0, 1.0] * (volume - [1.0, -3.0]) / np.sqrt(np.array([4.0, 0.25]) + EPSILON) + [0.0, 7.0]
+        np.testing.assert_allclose(session.run(result), expected, rtol=1e-4, atol=1e-5)
+
+    def test_only_scale_and_offset_are_trained(self):
+        layers.batch_normalization(tf.zeros([1, 2, 2, 2, 3]), training=True)
+        assert names() == ["offset", "scale"]
+
+    def test_the_shape_stays_known(self):
+        result = layers.batch_normalization(tf.placeholder(tf.float32, [None, 4, 2, 6, 3]), training=True)
+        assert result.shape.as_list() == [None, 4, 2, 6, 3]
+
+
+class TestActivation:
+    def test_relu_cuts_what_is_negative(self, session):
+        result = layers.activation(tf.constant([[-2.0, 0.0, 3.0]]), settings())
+        assert session.run(result).tolist() == [[0.0, 0.0, 3.0]]
+
+    def test_prelu_has_one_slope_per_channel_that_starts_at_a_quarter(self, session):
+        result = layers.activation(tf.constant([[-2.0, -2.0, 3.0], [0.0, 4.0, -4.0]]), settings(activation="prelu"))
+        start(session)
+        assert session.run(result).tolist() == [[-0.5, -0.5, 3.0], [0.0, 4.0, -1.0]]
+        variable("slope").load([1.0, 0.0, 0.5], session)
+        assert session.run(result).tolist() == [[-2.0, 0.0, 3.0], [0.0, 4.0, -2.0]]
+
+    def test_prelu_learns_its_slope_from_what_is_negative(self, session):
+        result = layers.activation(tf.constant([[-2.0, 3.0], [-5.0, 1.0]]), settings(activation="prelu"))
+        start(session)
+        assert session.run(tf.gradients(result, variable("slope"))[0]).tolist() == [-7.0, 0.0]
+
+
+class TestResidualBlock:
+    @pytest.mark.parametrize("depth", [1, 2, 3])
+    def test_adds_what_came_in_before_the_last_activation(self, session, depth):
+        volume = random_volume(1, 4, 4, 4, 2)
+        result = layers.residual_block(tf.constant(volume), depth, settings(normalization_layer="none"), True)
+        start(session)
+        kernels = [found for found in tf.trainable_variables() if found.op.name.endswith("kernel")]
+        assert len(kernels) == depth
+        for kernel in kernels:
+            kernel.load(np.zeros(kernel.shape.as_list()), session)
+        np.testing.assert_array_equal(session.run(result), np.maximum(volume, 0.0))
+
+    def test_equals_its_parts_in_order(self, session):
+        volume = random_volume(1, 4, 2, 6, 2)
+        result = layers.residual_block(tf.constant(volume), 2, settings(normalization_layer="none"), True)
+        start(session)
+        first, second = session.run([variable("convolution_1/kernel"), variable("convolution_2/kernel")])
+        between = np.maximum(convolved(volume, first, 1), 0.0)
+        expected = np.maximum(convolved(between, second, 1) + volume, 0.0)
+        np.testing.assert_allclose(session.run(result), expected, rtol=1e-4, atol=1e-4)
+
+    def test_normalises_after_every_convolution_instead_of_adding_a_bias(self):
+        layers.residual_block(tf.zeros([1, 4, 4, 4, 2]), 2, settings(), training=True)
+        parts = [
+            "convolution_{}/{}".format(number, part) for number in (1, 2) for part in ("kernel", "offset", "scale")
+        ]
+        assert names() == parts
+        assert len(tf.get_collection(tf.GraphKeys.UPDATE_OPS)) == 4
+
+
+class TestDownBlock:
+    @pytest.mark.parametrize("pooling, side", [("conv_pool", 2), ("max_pool", 1)])
+    def test_halves_each_side_and_doubles_the_channels(self, pooling, side):
+        result = layers.down_block(tf.zeros([3, 8, 4, 6, 5]), 1, settings(pooling=pooling), True)
+        assert result.shape.as_list() == [3, 4, 2, 3, 10]
+        assert variable("pooling/kernel").shape.as_list() == [side, side, side, 5, 10]
+
+    def test_max_pooling_takes_the_largest_of_eight_voxels(self, session):
+        chosen = settings(pooling="max_pool", normalization_layer="none")
+        volume = np.abs(random_volume(1, 4, 6, 2, 1))
+        result = layers.down_block(tf.constant(volume), 1, chosen, True)
+        start(session)
+        variable("pooling/kernel").load(np.full((1, 1, 1, 1, 2), [1.0, 2.0]), session)
+        residual = variable("convolution_1/kernel")
+        residual.load(np.zeros(residual.shape.as_list()), session)
+        largest = volume.reshape(1, 2, 2, 3, 2, 1, 2, 1).max(axis=(2, 4, 6))
+        np.testing.assert_allclose(session.run(result), np.concatenate([largest, 2.0 * largest], axis=-1), rtol=1e-5)
+
+
+class TestUpBlock:
+    def test_takes_the_grid_of_the_skip_connection_and_twice_its_channels(self):
+        result = layers.up_block(tf.zeros([2, 2, 3, 1, 8]), tf.zeros([2, 4, 6, 2, 5]), 1, settings(), True)
+        assert result.shape.as_list() == [2, 4, 6, 2, 10]
+
+    def test_joins_what_was_upsampled_with_the_skip_connection(self, session):
+        volume, skip = np.abs(random_volume(1, 2, 2, 2, 2)), np.abs(random_volume(1, 4, 4, 4, 3))
+        result = layers.up_block(tf.constant(volume), tf.constant(skip), 1, settings(normalization_layer="none"), True)
+        start(session)
+        residual = variable("convolution_1/kernel")
+        residual.load(np.zeros(residual.shape.as_list()), session)
+        found, kernel = session.run([result, variable("upsampling/kernel")])
+        np.testing.assert_array_equal(found[..., 3:], skip)
+        np.testing.assert_allclose(
+            found[:, 1::2, ::2, 1::2, :3], np.maximum(volume.dot(kernel[1, 0, 1].T), 0.0), rtol=1e-4, atol=1e-6
+        )
+
+
+class TestInputAndOutput:
+    def test_the_input_block_makes_channels_of_any_number_of_them(self):
+        result = layers.input_block(tf.zeros([1, 4, 2, 6, 4]), 16, settings(), True)
+        assert result.shape.as_list() == [1, 4, 2, 6, 16]
+        assert variable("input/kernel").shape.as_list() == [3, 3, 3, 4, 16]
+
+    def test_the_output_block_is_a_plain_convolution_with_bias(self, session):
+        volume = random_volume(1, 4, 2, 4, 2)
+        result = layers.output_block(tf.constant(volume), 3, settings())
+        assert names() == ["output/bias", "output/kernel"]
+        start(session)
+        variable("output/bias").load([10.0, -20.0, 30.0], session)
+        found, kernel = session.run([result, variable("output/kernel")])
+        assert (found[..., 1] < 0.0).all()
+        np.testing.assert_allclose(found, convolved(volume, kernel, 1) + [10.0, -20.0, 30.0], rtol=1e-4, atol=1e-4)

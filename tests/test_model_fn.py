@@ -1,0 +1,261 @@
+import numpy as np
+import pytest
+from networks import random_volume, variable
+
+from model import layers
+from model.losses import dice_loss
+from model.model_fn import CLIP_NORM, make_optimizer, model_fn, network_settings, probabilities_of, training_step
+from model.vnet import vnet
+from utils.tf_runtime import scale_loss, tf
+
+pytestmark = pytest.mark.usefixtures("graph")
+
+TRAIN, PREDICT = tf.estimator.ModeKeys.TRAIN, tf.estimator.ModeKeys.PREDICT
+
+
+class CountingDescent(tf.train.GradientDescentOptimizer):
+    """Gradient descent with rate 1: what it subtracts from the variables is what it was given to apply."""
+
+    def __init__(self):
+        super().__init__(1.0)
+        self.computed = 0
+
+    def compute_gradients(self, *arguments, **options):
+        self.computed += 1
+        return super().compute_gradients(*arguments, **options)
+
+
+def batch():
+    random = np.random.RandomState(0)
+    return random.randn(2, 8, 8, 8, 1).astype(np.float32), random.randint(3, size=(2, 8, 8, 8)).astype(np.uint8)
+
+
+def training_features(images, weight=1.0):
+    return {"image": tf.constant(images), "weight": tf.constant(weight)}
+
+
+def train_spec(params):
+    """Return the training EstimatorSpec of the tiny network."""
+    images, labels = batch()
+    tf.train.create_global_step()
+    return model_fn(training_features(images), tf.constant(labels), TRAIN, params)
+
+
+def clipped(gradients):
+    norm = np.sqrt(sum(np.square(gradient.astype(np.float64)).sum() for gradient in gradients))
+    return [gradient * min(1.0, CLIP_NORM / norm) for gradient in gradients], norm
+
+
+def global_norm(arrays):
+    return np.sqrt(sum(np.square(array.astype(np.float64)).sum() for array in arrays))
+
+
+def change_of(session, variables, operation):
+    """Return how much running an operation lowers the variables."""
+    before = session.run(variables)
+    session.run(operation)
+    return [old - new for old, new in zip(before, session.run(variables))]
+
+
+class TestClipping:
+    @pytest.mark.parametrize("scale", [1e6, 1e-2])
+    def test_what_is_applied_is_the_clipped_gradient(self, session, scale):
+        tf.train.create_global_step()
+        weights = [tf.get_variable(name, shape) for name, shape in (("a", [3, 2]), ("b", [5]), ("c", []))]
+        slopes = [random_volume(*weight.shape.as_list()) if weight.shape.as_list() else 2.0 for weight in weights]
+        loss = scale * tf.add_n([tf.reduce_sum(weight * slope) for weight, slope in zip(weights, slopes)])
+        optimizer = CountingDescent()
+        step = training_step(optimizer, loss)
+        session.run(tf.global_variables_initializer())
+        expected, norm = clipped([np.float32(scale) * slope for slope in map(np.asarray, slopes)])
+        found = change_of(session, weights, step)
+        assert (norm > CLIP_NORM) == (scale > 1.0)
+        assert global_norm(found) == pytest.approx(min(norm, 1.0), rel=1e-4)
+        for one, other in zip(found, expected):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+        assert optimizer.computed == 1
+
+    def test_it_bites_in_the_network_too(self, session, params):
+        images, labels = batch()
+        tf.train.create_global_step()
+        loss = 1e4 * dice_loss(vnet(tf.constant(images), network_settings(params), training=True), tf.constant(labels))
+        variables = tf.trainable_variables()
+        gradients = tf.gradients(loss, variables)
+        optimizer = CountingDescent()
+        step = training_step(optimizer, loss)
+        session.run(tf.global_variables_initializer())
+        expected, norm = clipped(session.run(gradients))
+        assert norm > 10.0
+        found = change_of(session, variables, step)
+        assert global_norm(found) == pytest.approx(1.0, rel=1e-3)
+        for one, other in zip(found, expected):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+        assert optimizer.computed == 1
+
+    def test_it_holds_for_gradients_that_were_scaled_against_underflow(self, session):
+        tf.train.create_global_step()
+        weight = tf.get_variable("weight", [2], initializer=tf.zeros_initializer())
+        try:
+            step = training_step(scale_loss(CountingDescent()), tf.reduce_sum(weight * [300.0, -400.0]))
+        finally:
+            tf.train.experimental.disable_mixed_precision_graph_rewrite()
+        session.run(tf.global_variables_initializer())
+        session.run(step)
+        np.testing.assert_allclose(session.run(weight), [-0.6, 0.8], rtol=1e-5)
+
+
+class TestTrainingStep:
+    def test_moves_the_statistics_once_and_counts_the_step(self, session):
+        step = tf.train.create_global_step()
+        volume = 7.0 + random_volume(2, 2, 2, 2, 3)
+        normalised = layers.batch_normalization(tf.constant(volume), training=True)
+        operation = training_step(CountingDescent(), tf.reduce_sum(tf.square(normalised)))
+        session.run(tf.global_variables_initializer())
+        session.run(operation)
+        expected = 0.01 * volume.mean(axis=(0, 1, 2, 3))
+        np.testing.assert_allclose(session.run(variable("moving_mean")), expected, rtol=1e-4)
+        assert session.run(step) == 1
+
+    def test_moves_every_statistic_of_the_network(self, session, params):
+        spec = train_spec(params)
+        moving = [found for found in tf.global_variables() if "moving_" in found.op.name]
+        session.run(tf.global_variables_initializer())
+        # A mean and a variance for each convolution but the last, and for the transposed one.
+        assert len(moving) == 2 * 5
+        for lowered in change_of(session, moving, spec.train_op):
+            assert lowered.any()
+
+
+class TestOptimizer:
+    @pytest.mark.parametrize("momentum", [0.0, 0.9])
+    def test_is_centred_rmsprop(self, session, momentum):
+        start, slopes = np.array([1.0, -2.0]), np.array([3.0, 0.5])
+        weight = tf.get_variable("weight", initializer=tf.constant(start, tf.float32))
+        loss = tf.reduce_sum(slopes.astype(np.float32) * tf.square(weight))
+        step = make_optimizer({"base_lr": 0.01, "momentum": momentum, "lr_scaling": "none", "workers": 1}).minimize(
+            loss
+        )
+        session.run(tf.global_variables_initializer())
+        expected, square, mean, speed = start, np.ones(2), np.zeros(2), np.zeros(2)
+        for _ in range(5):
+            session.run(step)
+            gradient = 2.0 * slopes * expected
+            square, mean = 0.9 * square + 0.1 * gradient**2, 0.9 * mean + 0.1 * gradient
+            speed = momentum * speed + 0.01 * gradient / np.sqrt(square - mean**2 + 1e-10)
+            expected = expected - speed
+        np.testing.assert_allclose(session.run(weight), expected, rtol=1e-5)
+
+    def test_the_params_may_wrap_it(self, params):
+        given = []
+
+        def wrap(optimizer):
+            given.append(optimizer)
+            return CountingDescent()
+
+        params["wrap_optimizer"] = wrap
+        train_spec(params)
+        assert [type(optimizer) for optimizer in given] == [tf.train.RMSPropOptimizer]
+        # Gradient descent has no state: the wrapper's result was used, and nothing else.
+        assert not [found for found in tf.global_variables() if "RMSProp" in found.op.name]
+
+
+class TestWeight:
+    def test_scales_the_step_and_not_the_loss(self, session, params):
+        """What a worker's loss counts changes the gradients it hands in, not what it tells."""
+        handed_in = []
+
+        class Recording(tf.train.GradientDescentOptimizer):
+            def apply_gradients(self, pairs, global_step=None, name=None):
+                pairs = list(pairs)
+                handed_in.append([gradient for gradient, _ in pairs])
+                return super().apply_gradients(pairs, global_step, name)
+
+        params["wrap_optimizer"] = lambda optimizer: Recording(1.0)
+        images, labels = batch()
+        tf.train.create_global_step()
+        specs = [
+            model_fn(training_features(images, weight), tf.constant(labels), TRAIN, params) for weight in (1.0, 0.5)
+        ]
+        session.run(tf.global_variables_initializer())
+        losses, gradients = session.run([[spec.loss for spec in specs], handed_in])
+        assert losses[0] == pytest.approx(losses[1])
+        assert global_norm(gradients[0]) < CLIP_NORM, "the gradients were clipped, which hides the weight"
+        for whole, half in zip(*gradients):
+            np.testing.assert_allclose(half, 0.5 * whole, rtol=1e-3, atol=1e-7)
+
+
+class TestModes:
+    def test_prediction_gives_probabilities_and_trains_nothing(self, session, params):
+        images, _ = batch()
+        spec = model_fn({"image": tf.constant(images)}, None, PREDICT, params)
+        assert spec.train_op is None and spec.loss is None
+        session.run(tf.global_variables_initializer())
+        (probabilities,) = session.run(list(spec.predictions.values()))
+        assert list(spec.predictions) == ["probabilities"]
+        assert probabilities.shape == (2, 8, 8, 8, 3) and probabilities.dtype == np.float32
+        np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, rtol=1e-5)
+
+    def test_evaluation_is_refused(self, params):
+        with pytest.raises(ValueError, match="trains and predicts"):
+            model_fn({"image": tf.zeros([1, 8, 8, 8, 1])}, None, tf.estimator.ModeKeys.EVAL, params)
+
+    def test_the_loss_has_the_name_that_hooks_look_for(self, graph, params):
+        assert train_spec(params).loss is graph.get_tensor_by_name("loss:0")
+
+    def test_training_and_prediction_have_the_same_weights(self, params):
+        names = []
+        for mode in (TRAIN, PREDICT):
+            with tf.Graph().as_default():
+                tf.train.create_global_step()
+                images, labels = batch()
+                model_fn(training_features(images), tf.constant(labels), mode, params)
+                names.append({found.op.name for found in tf.global_variables() if "RMSProp" not in found.op.name})
+        assert names[0] == names[1]
+
+    def test_training_lowers_the_loss_and_shows_in_predictions(self, session, params):
+        params["base_lr"] = 0.01
+        images, labels = batch()
+        labels = np.digitize(images[..., 0], [-0.5, 0.5]).astype(np.uint8)
+        tf.train.create_global_step()
+        spec = model_fn(training_features(images), tf.constant(labels), TRAIN, params)
+        probabilities = probabilities_of(tf.constant(images), params)
+        session.run(tf.global_variables_initializer())
+        untrained = session.run(probabilities)
+        losses = [session.run([spec.loss, spec.train_op])[0] for _ in range(30)]
+        assert losses[-1] < 0.7 * losses[0]
+        assert not np.allclose(session.run(probabilities), untrained, atol=1e-3)
+
+    def test_the_seed_decides_the_losses(self, params):
+        def losses(seed):
+            one_thread = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+            with tf.Graph().as_default(), tf.Session(config=one_thread) as session:
+                tf.set_random_seed(seed)
+                spec = train_spec(params)
+                session.run(tf.global_variables_initializer())
+                return [session.run([spec.loss, spec.train_op])[0] for _ in range(3)]
+
+        assert losses(5) == losses(5)
+        assert losses(5) != losses(6)
+
+
+class TestNetworkSettings:
+    def test_come_from_the_params(self, params):
+        params.update(
+            labels=["background", "a", "b", "c"],
+            downscale_blocks=[1, 2],
+            upscale_blocks=[3],
+            convolution_size=5,
+            activation="prelu",
+            normalization_layer="none",
+            pooling="max_pool",
+        )
+        assert network_settings(params)._asdict() == {
+            "classes": 4,
+            "downscale_blocks": (1, 2),
+            "upscale_blocks": (3,),
+            "convolution_size": 5,
+            "activation": "prelu",
+            "normalization_layer": "none",
+            "pooling": "max_pool",
+            "upsampling": "transposed_conv",
+        }

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from utils.tf_runtime import tf
+from utils.var_storage import master_weights_scope
+
+pytestmark = pytest.mark.usefixtures("graph")
+
+HALVES = [tf.float16, tf.bfloat16]
+
+
+def weight_of(dtype, **arguments):
+    with master_weights_scope("scope", reuse=tf.AUTO_REUSE):
+        return tf.get_variable("weight", [2], dtype=dtype, **arguments)
+
+
+class TestStorage:
+    @pytest.mark.parametrize("dtype", HALVES)
+    def test_half_precision_is_handed_out_and_float32_stored(self, dtype):
+        weight = weight_of(dtype)
+        assert weight.dtype == dtype
+        (stored,) = tf.trainable_variables()
+        assert stored.dtype.base_dtype == tf.float32
+        assert stored.op.name == "scope/weight" and stored.shape.as_list() == [2]
+
+    @pytest.mark.parametrize("dtype", [tf.float32, tf.float64, tf.int32])
+    def test_every_other_type_is_stored_as_it_is(self, dtype):
+        weight = weight_of(dtype, initializer=tf.zeros_initializer())
+        assert weight.dtype.base_dtype == dtype
+        assert weight is tf.trainable_variables()[0]
+
+    def test_the_scopes_own_arguments_hold(self, session):
+        with master_weights_scope("scope", initializer=tf.constant_initializer(3.0)):
+            tf.get_variable("weight", [2], dtype=tf.float16)
+            tf.get_variable("still", [1], trainable=False)
+        session.run(tf.global_variables_initializer())
+        assert [found.op.name for found in tf.trainable_variables()] == ["scope/weight"]
+        assert session.run(tf.trainable_variables()[0]).tolist() == [3.0, 3.0]
+
+    def test_one_variable_serves_every_precision(self):
+        for dtype in [tf.float32] + HALVES:
+            assert weight_of(dtype).dtype.base_dtype == dtype
+        assert len(tf.global_variables()) == 1
+
+
+class TestTraining:
+    @pytest.mark.parametrize("dtype", HALVES)
+    def test_the_gradient_is_float32_and_small_steps_add_up(self, session, dtype):
+        weight = weight_of(dtype, initializer=tf.ones_initializer())
+        (stored,) = tf.trainable_variables()
+        loss = tf.reduce_sum(tf.cast(weight, tf.float32) * [1.0, -2.0])
+        (gradient,) = tf.gradients(loss, stored)
+        assert gradient.dtype == tf.float32
+        step = tf.train.GradientDescentOptimizer(1e-4).minimize(loss)
+        session.run(tf.global_variables_initializer())
+        for _ in range(100):
+            session.run(step)
+        # In half precision 1 - 0.0001 is 1: every step would be lost.
+        np.testing.assert_allclose(session.run(stored), [0.99, 1.02], rtol=1e-5)
