@@ -7,7 +7,7 @@ import signal
 from typing import List, NamedTuple, Optional, Tuple
 
 from examples import launching
-from utils import hardware, job, params
+from utils import hardware, params, tasks
 from utils.errors import UserError
 
 MODES = ("train", "predict")
@@ -71,7 +71,8 @@ def main(program, description, argv=None):
         if benchmark.folder is None:
             return launching.run(benchmark.command(benchmark.cells[0], benchmark.output))
         # What no cell could do is said once, before the first.
-        job.plan(params.from_command_line(benchmark.arguments_of(benchmark.cells[0], benchmark.output)))
+        settings = params.from_command_line(benchmark.arguments_of(benchmark.cells[0], benchmark.output))
+        tasks.read_task(settings["data_dir"])
         from examples import sweeping
 
         return sweeping.run(benchmark)

@@ -36,23 +36,32 @@ class Process:
         self._handlers = {}
 
     def __enter__(self):
-        libc = ctypes.CDLL(None)
+        # A signal that comes while the command starts waits until there is something to pass it on to.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED_SIGNALS)
         try:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                # However this program ends, its workers must not be left behind.
-                preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
-                **self._options,
+            self._process = self._start(mask)
+            for number in FORWARDED_SIGNALS:
+                # Under nohup, or in the background of a script, a signal may be one to ignore.
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._handlers[number] = signal.signal(number, self._pass_on)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return self
+
+    def _start(self, mask):
+        libc = ctypes.CDLL(None)
+
+        def prepare():
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            # However this program ends, its workers must not be left behind.
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+        try:
+            return subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=prepare, **self._options
             )
         except OSError as error:
             raise UserError("{}: cannot be started: {}".format(self._command[0], error.strerror)) from error
-        for number in FORWARDED_SIGNALS:
-            # Under nohup, or in the background of a script, a signal may be one to ignore.
-            if signal.getsignal(number) != signal.SIG_IGN:
-                self._handlers[number] = signal.signal(number, self._pass_on)
-        return self
 
     def __exit__(self, *exception):
         self._stop()

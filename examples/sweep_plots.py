@@ -36,8 +36,8 @@ def draw(summary, prefix):
         axes = figure.add_subplot(1, 1, 1)
         plot(axes)
         if axes.has_data():
-            axes.legend(fontsize=8)
-            figure.text(0.99, 0.01, machine, ha="right", fontsize=7, color="#555555")
+            axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=2, frameon=False)
+            axes.text(1, 1.01, machine, transform=axes.transAxes, ha="right", fontsize=7, color="#555555")
             path = "{}_{}.png".format(prefix, kind)
             _save(figure, path)
             paths.append(path)
@@ -88,7 +88,7 @@ def _throughput(axes, figures, mode):
     ]
     _bars(axes, batch_sizes, series)
     axes.set_ylabel("images per second, all workers")
-    axes.set_title(TITLES[mode] + " throughput")
+    axes.set_title(TITLES[mode] + " throughput", loc="left", fontsize=11)
 
 
 def _scaling(axes, figures):
@@ -99,8 +99,11 @@ def _scaling(axes, figures):
         if workers > 1
     ]
     _bars(axes, batch_sizes, series)
+    for workers in figures.values(1, "train"):
+        if series and workers > 1:
+            axes.axhline(workers, color="#555555", linestyle="--", linewidth=1)
     axes.set_ylabel("throughput over that of one worker")
-    axes.set_title("Weak scaling of training")
+    axes.set_title("Weak scaling of training (dashed: ideal)", loc="left", fontsize=11)
 
 
 def _latency(axes, figures):
@@ -112,5 +115,5 @@ def _latency(axes, figures):
         # Where one step in a hundred takes longer than all others together, the mean is above the percentile.
         series.append((label, means, [end if end is None else max(mean, end) for mean, end in zip(means, ends)]))
     _bars(axes, batch_sizes, series)
-    axes.set_ylabel("ms per step: mean, and up to the 99th percentile")
-    axes.set_title("Inference latency")
+    axes.set_ylabel("ms per step")
+    axes.set_title("Inference latency: mean, and up to the 99th percentile", loc="left", fontsize=11)
