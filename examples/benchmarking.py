@@ -4,6 +4,7 @@ import argparse
 import itertools
 import os
 import signal
+import sys
 from typing import List, NamedTuple, Optional, Tuple
 
 from examples import launching
@@ -86,9 +87,8 @@ def main(program, description, argv=None):
 def parse(program, description, argv=None):
     """Returns the Benchmark of a command line; raises UserError where it asks for none."""
     parser = build_parser(program, description)
-    given, others = parser.parse_known_args(argv)
-    both_precisions = given.sweep or BOTH_PRECISIONS in others
-    others = [other for other in others if other != BOTH_PRECISIONS]
+    words = sys.argv[1:] if argv is None else argv
+    given, others = parser.parse_known_args([word for word in words if word != BOTH_PRECISIONS])
     if given.quick and not given.sweep:
         raise UserError("--quick: is a short form of --sweep: add that")
     if not given.sweep and not (given.mode and given.batch_size):
@@ -99,7 +99,7 @@ def parse(program, description, argv=None):
             [given.mode] if given.mode else MODES,
             _worker_counts(given),
             _batch_sizes(given),
-            (False, True) if both_precisions else (given.amp,),
+            (False, True) if given.sweep or BOTH_PRECISIONS in words else (given.amp,),
         )
     )
     sweeps = given.sweep or len(cells) > 1

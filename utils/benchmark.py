@@ -4,17 +4,24 @@ Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input c
 """
 
 import platform
+import sys
 
 from utils import hardware
 from utils.data_loader import Volumes
+from utils.environment import threads
 from utils.files import write_json_atomically
 from utils.hooks.profiling_hook import PERCENTILES
 from utils.params import MODEL_SETTINGS
 from utils.tf_runtime import tf, version
 
 # Beside those of the network, the settings that a speed depends on.
-SPEED_SETTINGS = ("batch_size", "amp", "xla", "threads", "augment", "synthetic", "warmup_steps", "benchmark_steps")
+SPEED_SETTINGS = ("batch_size", "amp", "xla", "augment", "synthetic", "warmup_steps", "benchmark_steps")
 PREFETCHED_BATCHES = 2
+
+
+def rounded_up(cases, images):
+    """How many cases make whole steps of so many images: at least ``cases``, so that an epoch has no smaller batch."""
+    return -(-cases // images) * images
 
 
 def cycled(volumes, count):
@@ -51,14 +58,23 @@ def result(params, mode, figures):
     latency = {"mean": figures["latency_mean"]}
     latency.update(("p{}".format(part), figures["latency_{}".format(part)]) for part in PERCENTILES)
     settings = {name: params[name] for name in SPEED_SETTINGS + MODEL_SETTINGS}
+    settings.update(workers=figures["workers"], threads=threads(params), task=params["task"])
     return {
         "mode": mode,
         "images_per_second": figures["images_per_second"],
         "latency_ms": latency,
-        "settings": dict(settings, workers=figures["workers"], task=params["task"]),
+        "settings": settings,
         "hardware": hardware.describe(),
-        "runtime": {"tensorflow": version(), "python": platform.python_version(), "system": platform.platform()},
+        "runtime": _runtime(),
     }
+
+
+def _runtime():
+    versions = {"tensorflow": version(), "python": platform.python_version(), "system": platform.platform()}
+    # Loaded where there are several workers.
+    if "horovod" in sys.modules:
+        versions["horovod"] = sys.modules["horovod"].__version__
+    return versions
 
 
 def write(path, value):

@@ -20,12 +20,11 @@ class BenchmarkRunner(Runner):
         self._tell(hook)
 
     def _training_batches(self, steps):
-        # Whole batches only: as many cases for each worker as the batch size divides.
-        batches = -(-len(self.job.training) // (self.workers.size * self.params["batch_size"]))
-        plan = self._training_plan(self.workers.size * self.params["batch_size"] * batches)
+        images = self.workers.size * self.params["batch_size"]
+        plan = self._training_plan(benchmark.rounded_up(len(self.job.training), images))
         if self.params["synthetic"]:
             return plan, lambda: benchmark.synthetic_dataset(self.params, steps, labelled=True)
-        own = self._volumes(self.workers.share(self.job.training), "preparing training cases")
+        own = self._volumes(self._share(self.job.training), "preparing training cases")
         volumes = benchmark.cycled(own, plan.count)
         return plan, lambda: data_loader.training_dataset(volumes, plan, 0, steps)
 
@@ -42,8 +41,12 @@ class BenchmarkRunner(Runner):
     def _prediction_batches(self, steps):
         if self.params["synthetic"]:
             return lambda: benchmark.synthetic_dataset(self.params, steps, labelled=False)
-        volumes = self._volumes(self.workers.share(self.job.predicted), "preparing images")
+        volumes = self._volumes(self._share(self.job.predicted), "preparing images")
         return lambda: data_loader.repeated_dataset(volumes, self.params["batch_size"], steps)
+
+    def _share(self, cases):
+        # With more workers than cases, those that have none of their own measure on the first one.
+        return self.workers.share(cases) or cases[:1]
 
     def _profiling_hook(self, mode):
         steps = self.params["warmup_steps"], self.params["benchmark_steps"]
