@@ -1,0 +1,279 @@
+import os
+
+import numpy as np
+import pytest
+
+from utils.data_loader import (
+    TrainingPlan,
+    flipped,
+    ordered_dataset,
+    repeated_dataset,
+    training_batch,
+    training_dataset,
+)
+from utils.tf_runtime import tf
+
+SHAPE = (4, 3, 5)
+FLIPS = [(False, False), (False, True), (True, False), (True, True)]
+
+
+@pytest.fixture
+def read(graph, session):
+    """Function: a tf.data pipeline -> list of its elements as arrays."""
+
+    def elements(dataset):
+        iterator = tf.data.make_initializable_iterator(dataset)
+        element = iterator.get_next()
+        session.run(iterator.initializer)
+        found = []
+        while True:
+            try:
+                found.append(session.run(element))
+            except tf.errors.OutOfRangeError:
+                return found
+
+    return elements
+
+
+def epoch_of(plan, number):
+    """The case indices of an epoch's steps, a list of arrays."""
+    first = number * plan.steps_per_epoch
+    return [plan.batch(step)[0] for step in range(first, first + plan.steps_per_epoch)]
+
+
+def order(plan, epoch=0):
+    return np.concatenate(epoch_of(plan, epoch)).tolist()
+
+
+def index_of(volumes, image):
+    """The number of the case whose image this is, in any of the four orientations."""
+    matches = [
+        index
+        for index in range(len(volumes))
+        if any(np.array_equal(image, flipped(volumes.image(index), flips)) for flips in FLIPS)
+    ]
+    assert len(matches) == 1
+    return matches[0]
+
+
+def flips_of(original, array):
+    """All ways of mirroring the original along x and y that give the array."""
+    return [flips for flips in FLIPS if np.array_equal(array, flipped(original, flips))]
+
+
+def mirrored(array, flips):
+    """The array read backwards, index by index, along x and y where the flips say so."""
+    size_x, size_y = array.shape[:2]
+    result = np.empty_like(array)
+    for x in range(size_x):
+        for y in range(size_y):
+            result[x, y] = array[size_x - 1 - x if flips[0] else x, size_y - 1 - y if flips[1] else y]
+    return result
+
+
+class TestVolumes:
+    def test_give_what_was_kept(self, kept_volumes):
+        volumes = kept_volumes(3, SHAPE, channels=2)
+        assert len(volumes) == 3
+        for index, kept in enumerate(volumes.kept):
+            image, label = volumes.image(index), volumes.label(index)
+            assert (image.shape, image.dtype) == (SHAPE + (2,), np.float32)
+            assert (label.shape, label.dtype) == (SHAPE, np.uint8)
+            np.testing.assert_array_equal(image, np.load(kept.image))
+            np.testing.assert_array_equal(label, np.load(kept.label))
+
+    def test_several_at_once_in_the_order_asked_for(self, kept_volumes):
+        volumes = kept_volumes(3, SHAPE)
+        images = volumes.images([2, 0])
+        assert images.shape == (2,) + SHAPE + (1,)
+        np.testing.assert_array_equal(images[0], volumes.image(2))
+        np.testing.assert_array_equal(images[1], volumes.image(0))
+
+    def test_cannot_be_changed_by_their_reader(self, kept_volumes):
+        volumes = kept_volumes(1, SHAPE)
+        with pytest.raises(ValueError, match="read-only"):
+            volumes.image(0)[0] = 0
+        with pytest.raises(ValueError, match="read-only"):
+            volumes.label(0)[0] = 0
+
+    def test_hold_no_file_open(self, kept_volumes):
+        volumes = kept_volumes(20, SHAPE)
+        before = len(os.listdir("/proc/self/fd"))
+        volumes.images(range(20))
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("count", [1, 4, 7, 12])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 50])
+class TestEpochs:
+    def test_every_case_once(self, count, batch_size):
+        plan = TrainingPlan(count, batch_size, 5, True)
+        assert plan.steps_per_epoch == int(np.ceil(count / batch_size))
+        for epoch in range(3):
+            batches = epoch_of(plan, epoch)
+            assert sorted(np.concatenate(batches)) == list(range(count))
+            assert all(len(batch) == min(batch_size, count) for batch in batches[:-1])
+            assert len(batches[-1]) == count - (len(batches) - 1) * batch_size
+
+    def test_flips_are_two_for_each_case(self, count, batch_size):
+        plan = TrainingPlan(count, batch_size, 5, True)
+        for step in range(2 * plan.steps_per_epoch):
+            indices, flips = plan.batch(step)
+            assert (flips.shape, flips.dtype) == ((len(indices), 2), bool)
+
+    def test_cases_before_is_what_the_batches_sum_to(self, count, batch_size):
+        plan = TrainingPlan(count, batch_size, 5, True)
+        seen = 0
+        for step in range(3 * plan.steps_per_epoch + 1):
+            assert plan.cases_before(step) == seen
+            seen += len(plan.batch(step)[0])
+
+    def test_one_workers_weight_is_one(self, count, batch_size):
+        plan = TrainingPlan(count, batch_size, 5, True)
+        assert {plan.weight(step) for step in range(2 * plan.steps_per_epoch)} == {1.0}
+
+
+class TestOrder:
+    def test_differs_between_epochs_and_between_seeds(self):
+        orders = [order(TrainingPlan(30, 4, seed, False), epoch) for seed in range(3) for epoch in range(3)]
+        assert len({tuple(found) for found in orders}) == 9
+        assert list(range(30)) not in orders
+
+    def test_follows_from_the_seed(self):
+        one, other = TrainingPlan(30, 4, 7, True), TrainingPlan(30, 4, 7, True)
+        for step in range(3 * one.steps_per_epoch):
+            for found, expected in zip(one.batch(step), other.batch(step)):
+                np.testing.assert_array_equal(found, expected)
+
+    def test_asking_in_another_order_changes_nothing(self):
+        plan = TrainingPlan(10, 3, 7, True)
+        steps = range(4 * plan.steps_per_epoch)
+        forwards = {step: plan.batch(step) for step in steps}
+        for step in np.random.RandomState(0).permutation(steps):
+            for found, expected in zip(plan.batch(step), forwards[step]):
+                np.testing.assert_array_equal(found, expected)
+
+    def test_reaches_over_the_whole_set(self):
+        places = [order(TrainingPlan(40, 2, 7, False), epoch).index(0) for epoch in range(40)]
+        assert min(places) < 10 and max(places) >= 30
+
+    def test_does_not_depend_on_augmentation(self):
+        assert order(TrainingPlan(30, 4, 7, True), 2) == order(TrainingPlan(30, 4, 7, False), 2)
+
+
+class TestFlips:
+    @pytest.mark.parametrize("flips", FLIPS)
+    def test_mirror_along_x_and_y(self, flips):
+        array = np.random.RandomState(0).randn(*SHAPE + (2,))
+        np.testing.assert_array_equal(flipped(array, flips), mirrored(array, flips))
+        np.testing.assert_array_equal(flipped(array[..., 0], flips), mirrored(array, flips)[..., 0])
+        np.testing.assert_array_equal(flipped(flipped(array, flips), flips), array)
+
+    def test_image_and_label_go_together(self, kept_volumes):
+        volumes = kept_volumes(6, SHAPE, channels=2)
+        plan = TrainingPlan(6, 4, 3, True)
+        seen = set()
+        for step in range(10 * plan.steps_per_epoch):
+            images, _, labels = training_batch(volumes, plan, step)
+            for index, image, label in zip(plan.batch(step)[0], images, labels):
+                (flips,) = flips_of(volumes.image(index), image)
+                assert flips_of(volumes.label(index), label) == [flips]
+                seen.add(flips)
+        assert seen == set(FLIPS)
+
+    def test_are_drawn_for_each_case_and_epoch_anew(self):
+        plan = TrainingPlan(200, 200, 3, True)
+        first, second = plan.batch(0)[1], plan.batch(1)[1]
+        assert not np.array_equal(first, second)
+        for flips in (first, second):
+            assert (abs(flips.mean(axis=0) - 0.5) < 0.15).all()
+            assert len(set(map(tuple, flips))) == 4
+
+    def test_nothing_is_flipped_without_augmentation(self, kept_volumes):
+        volumes = kept_volumes(5, SHAPE)
+        plan = TrainingPlan(5, 2, 3, False)
+        for step in range(4 * plan.steps_per_epoch):
+            images, _, labels = training_batch(volumes, plan, step)
+            indices = plan.batch(step)[0]
+            np.testing.assert_array_equal(images, volumes.images(indices))
+            np.testing.assert_array_equal(labels, [volumes.label(index) for index in indices])
+
+
+class TestEmptyShare:
+    @pytest.mark.parametrize("augment", [False, True])
+    def test_is_one_case_of_no_weight(self, kept_volumes, augment):
+        volumes = kept_volumes(1, SHAPE)
+        plan = TrainingPlan(3, 1, 0, augment, workers=2, rank=1)
+        assert (plan.count, plan.steps_per_epoch) == (1, 2)
+        assert len(plan.batch(1)[0]) == 0
+        images, weight, labels = training_batch(volumes, plan, 1)
+        np.testing.assert_array_equal(images, volumes.images([0]))
+        np.testing.assert_array_equal(labels, [volumes.label(0)])
+        assert (weight, weight.dtype) == (0.0, np.float32)
+        assert training_batch(volumes, plan, 0)[1] == 1.0
+
+
+class TestTrainingDataset:
+    @pytest.mark.parametrize("batch_size", [1, 3, 5, 9])
+    def test_what_goes_in_comes_out_once_an_epoch(self, kept_volumes, read, batch_size):
+        volumes = kept_volumes(5, SHAPE)
+        plan = TrainingPlan(5, batch_size, 3, True)
+        elements = read(training_dataset(volumes, plan, 0, 2 * plan.steps_per_epoch))
+        assert len(elements) == 2 * plan.steps_per_epoch
+        for epoch in range(2):
+            part = elements[epoch * plan.steps_per_epoch : (epoch + 1) * plan.steps_per_epoch]
+            images = [image for features, _ in part for image in features["image"]]
+            assert sorted(index_of(volumes, image) for image in images) == list(range(5))
+
+    @pytest.mark.parametrize("first", [1, 3, 4, 6])
+    def test_starting_later_gives_the_batches_of_an_undisturbed_run(self, kept_volumes, read, first):
+        volumes = kept_volumes(5, SHAPE, channels=2)
+        plans = [TrainingPlan(5, 2, 3, True) for _ in range(2)]
+        undisturbed = read(training_dataset(volumes, plans[0], 0, 8))
+        resumed = read(training_dataset(volumes, plans[1], first, 8))
+        assert (len(undisturbed), len(resumed)) == (8, 8 - first)
+        for (features, labels), (other_features, other_labels) in zip(undisturbed[first:], resumed):
+            np.testing.assert_array_equal(features["image"], other_features["image"])
+            np.testing.assert_array_equal(features["weight"], other_features["weight"])
+            np.testing.assert_array_equal(labels, other_labels)
+
+    def test_shapes_are_known_beforehand(self, graph, kept_volumes):
+        volumes = kept_volumes(2, SHAPE, channels=2)
+        dataset = training_dataset(volumes, TrainingPlan(2, 2, 3, True), 0, 1)
+        features, labels = tf.data.make_initializable_iterator(dataset).get_next()
+        assert sorted(features) == ["image", "weight"]
+        assert features["image"].shape.as_list() == [None] + list(SHAPE) + [2]
+        assert features["weight"].shape.as_list() == []
+        assert labels.shape.as_list() == [None] + list(SHAPE)
+        assert [features["image"].dtype, features["weight"].dtype, labels.dtype] == [tf.float32, tf.float32, tf.uint8]
+
+    def test_weights_are_those_of_the_plan(self, kept_volumes, read):
+        volumes = kept_volumes(2, SHAPE)
+        plan = TrainingPlan(5, 2, 3, False, workers=2, rank=1)
+        elements = read(training_dataset(volumes, plan, 0, plan.steps_per_epoch))
+        assert [float(features["weight"]) for features, _ in elements] == [1.0, 0.0]
+
+
+class TestOrderedDataset:
+    @pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
+    def test_every_case_once_in_order(self, kept_volumes, read, batch_size):
+        volumes = kept_volumes(5, SHAPE, channels=2)
+        batches = [element["image"] for element in read(ordered_dataset(volumes, batch_size))]
+        assert all(len(batch) == batch_size for batch in batches[:-1])
+        np.testing.assert_array_equal(np.concatenate(batches), volumes.images(range(5)))
+
+    def test_shapes_are_known_beforehand(self, graph, kept_volumes):
+        element = tf.data.make_initializable_iterator(ordered_dataset(kept_volumes(2, SHAPE), 2)).get_next()
+        assert list(element) == ["image"]
+        assert element["image"].shape.as_list() == [None] + list(SHAPE) + [1]
+        assert element["image"].dtype == tf.float32
+
+
+class TestRepeatedDataset:
+    @pytest.mark.parametrize("batch_size, steps", [(1, 2), (2, 4), (3, 3), (8, 2)])
+    def test_full_batches_going_round(self, kept_volumes, read, batch_size, steps):
+        volumes = kept_volumes(3, SHAPE)
+        batches = [element["image"] for element in read(repeated_dataset(volumes, batch_size, steps))]
+        assert [len(batch) for batch in batches] == [batch_size] * steps
+        round_and_round = [number % 3 for number in range(batch_size * steps)]
+        np.testing.assert_array_equal(np.concatenate(batches), volumes.images(round_and_round))

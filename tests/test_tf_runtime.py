@@ -1,0 +1,120 @@
+import ast
+import glob
+import os
+import re
+import subprocess
+import sys
+
+from command_line import PROJECT
+
+from utils import tf_runtime
+from utils.tf_runtime import RUNTIME, cpu_mixed_precision, gpus, scale_loss, tf, version
+
+PLACES = ["model/*.py", "utils/**/*.py", "main.py", "dllogger/*.py", "download_dataset.py", "examples/*.py"]
+
+
+def sources(*places):
+    """The project's source files, relative to it."""
+    found = [path for place in places for path in glob.glob(os.path.join(PROJECT, place), recursive=True)]
+    return sorted(os.path.relpath(path, PROJECT) for path in found)
+
+
+def imported(source):
+    """The full names of what a file imports anywhere in it, modules and what is taken from them."""
+    with open(os.path.join(PROJECT, source), encoding="utf-8") as file:
+        tree = ast.parse(file.read())
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "{}: relative import".format(source)
+            names.update("{}.{}".format(node.module, alias.name) for alias in node.names)
+    return names
+
+
+def run(code):
+    """Python code in a process of its own, where nothing has been configured."""
+    ours = ("TF_CPP_MIN_LOG_LEVEL", "OMP_NUM_THREADS", "KMP_BLOCKTIME", "KMP_WARNINGS")
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        env={name: value for name, value in os.environ.items() if name not in ours},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+
+
+class TestOnlyModule:
+    def test_that_imports_tensorflow(self):
+        importing = {
+            source
+            for source in sources(*PLACES)
+            if any(name.split(".")[0] in ("tensorflow", "keras", "tensorboard") for name in imported(source))
+        }
+        assert importing == {os.path.join("utils", "tf_runtime.py")}
+
+    def test_that_is_not_got_round_by_name(self):
+        for source in sources(*PLACES):
+            with open(os.path.join(PROJECT, source), encoding="utf-8") as file:
+                text = file.read()
+            assert not re.search(r"(import_module|__import__)\(\s*['\"]tensorflow", text), source
+
+    def test_of_utils_that_the_model_needs_beside_the_storage_of_variables(self):
+        modules = sources("model/*.py")
+        assert len(modules) >= 4
+        for source in modules:
+            for name in imported(source):
+                if name.split(".")[0] in ("utils", "dllogger", "examples", "main"):
+                    assert name.startswith(("utils.tf_runtime.", "utils.var_storage.")), (source, name)
+
+
+class TestImport:
+    def test_is_silent_once_the_environment_is_configured(self):
+        finished = run(
+            "from utils import environment;"
+            "environment.configure({'threads': 1, 'amp': False, 'xla': False});"
+            "from utils.tf_runtime import tf;"
+            "print(tf.Session().run(tf.constant(3)))"
+        )
+        assert (finished.returncode, finished.stdout, finished.stderr) == (0, "3\n", "")
+
+
+class TestRuntime:
+    def test_follows_from_the_python(self):
+        assert RUNTIME == ("tf1" if sys.version_info < (3, 9) else "tf2")
+
+    def test_version_names_both(self):
+        runtime, number = version().split(" ")
+        assert runtime == RUNTIME and number == tf.__version__
+        assert number.startswith({"tf1": "1.15", "tf2": "2."}[RUNTIME])
+
+    def test_is_that_of_graphs(self):
+        assert not tf.executing_eagerly()
+        assert not tf.resource_variables_enabled()
+        assert not tf.control_flow_v2_enabled()
+
+    def test_gpus_are_names(self):
+        assert all(isinstance(name, str) and "GPU" in name for name in gpus())
+
+
+class TestMixedPrecision:
+    def test_on_cpus_comes_with_the_second_runtime(self):
+        config = tf.ConfigProto()
+        switched_on = cpu_mixed_precision(config)
+        assert switched_on == (RUNTIME == "tf2")
+        assert (config != tf.ConfigProto()) == switched_on
+
+    def test_nvidias_build_is_not_asked_twice(self, graph, monkeypatch):
+        optimizer = tf.train.GradientDescentOptimizer(1.0)
+        monkeypatch.setattr(tf_runtime, "_NVIDIA_BUILD", True)
+        assert scale_loss(optimizer) is optimizer
+
+    def test_every_other_build_is_asked(self, graph, monkeypatch):
+        optimizer = tf.train.GradientDescentOptimizer(1.0)
+        monkeypatch.setattr(tf_runtime, "_NVIDIA_BUILD", False)
+        try:
+            assert scale_loss(optimizer) is not optimizer
+        finally:
+            tf.train.experimental.disable_mixed_precision_graph_rewrite()

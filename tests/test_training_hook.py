@@ -1,0 +1,197 @@
+import glob
+import io
+import os
+
+import numpy as np
+import pytest
+
+from utils.data_loader import TrainingPlan
+from utils.hooks.training_hook import TrainingHook, write_scalars
+from utils.progress import Progress
+from utils.tf_runtime import tf
+from utils.workers import Workers
+
+# 5 cases, 2 a batch: an epoch is three steps, of 2, 2 and 1 cases.
+LOSSES = np.array([1.0, 2.0, 6.0, 5.0, 4.0, 3.0, 0.5, 0.25, 8.0])
+CASES = np.array([2, 2, 1] * 3)
+SECONDS = np.array([0.5, 1.5, 1.0, 2.0, 4.0, 8.0, 0.1, 0.2, 0.3])
+BETWEEN_STEPS = 100.0
+
+
+def clock(seconds):
+    """A clock that is read before and after each step, which takes so many seconds."""
+    waits = np.ravel([(BETWEEN_STEPS, each) for each in seconds])
+    return iter(np.cumsum(waits)).__next__
+
+
+class Training:
+    """Runs of a graph whose loss at each step is known, in a model folder."""
+
+    def __init__(self, model_dir):
+        self.model_dir = str(model_dir)
+        self.plan = TrainingPlan(5, 2, 0, True)
+        self.workers = Workers()
+        self.shown = io.StringIO()
+
+    def run(self, first, last, log_every=100):
+        """Train from a step, where the checkpoint is, up to another one."""
+        with tf.Graph().as_default():
+            step = tf.train.create_global_step()
+            loss = tf.gather(tf.constant(LOSSES, tf.float32), step, name="loss")
+            with tf.control_dependencies([loss]):
+                operation = tf.assign_add(step, 1)
+            total = self.plan.cases_before(last)
+            done = self.plan.cases_before(first)
+            with Progress(total, "training", "images", initial=done, stream=self.shown) as progress:
+                hook = TrainingHook(
+                    self.workers, self.plan, progress, log_every, self.model_dir, clock(SECONDS[first:last])
+                )
+                with tf.train.MonitoredTrainingSession(
+                    checkpoint_dir=self.model_dir,
+                    hooks=[hook],
+                    save_checkpoint_steps=1000,
+                    save_summaries_steps=None,
+                    save_summaries_secs=None,
+                    log_step_count_steps=None,
+                ) as session:
+                    for _ in range(first, last):
+                        session.run(operation)
+
+    def summaries(self):
+        """What TensorBoard reads: {(tag, step): value}."""
+        # The session's own events go to the same writer, which may have written half of one.
+        tf.summary.FileWriterCache.get(self.model_dir).flush()
+        found = {}
+        for path in sorted(glob.glob(os.path.join(self.model_dir, "events.out.tfevents.*"))):
+            for event in tf.train.summary_iterator(path):
+                found.update({(value.tag, event.step): value.simple_value for value in event.summary.value})
+        return found
+
+
+def mean_loss(first, last):
+    """The mean over the cases of the steps from `first` up to `last` (exclusive)."""
+    return np.average(LOSSES[first:last], weights=CASES[first:last])
+
+
+def rate(first, last):
+    """Images per second of those steps."""
+    return CASES[first:last].sum() / SECONDS[first:last].sum()
+
+
+@pytest.fixture
+def training(tmp_path, logged):
+    return Training(tmp_path / "model")
+
+
+def of_epochs(events):
+    """What was logged of whole epochs: a list of (epoch, figures)."""
+    return [(step[0], data) for step, data in events if len(step) == 1]
+
+
+def of_steps(events):
+    """What was logged within epochs: a list of (epoch, step, loss)."""
+    return [(step[0], step[1], data["loss"]) for step, data in events if len(step) == 2]
+
+
+class TestEpochs:
+    def test_the_mean_loss_of_the_cases_and_the_speed_are_logged(self, training, logged):
+        training.run(0, 9)
+        epochs = of_epochs(logged())
+        assert [number for number, _ in epochs] == [1, 2, 3]
+        for number, figures in epochs:
+            steps = 3 * (number - 1), 3 * number
+            assert sorted(figures) == ["images_per_second", "loss"]
+            assert figures["loss"] == pytest.approx(mean_loss(*steps))
+            assert figures["images_per_second"] == pytest.approx(rate(*steps))
+
+    def test_an_epoch_of_one_step(self, training, logged):
+        training.plan = TrainingPlan(5, 50, 0, True)
+        training.run(0, 2)
+        losses = [(number, figures["loss"]) for number, figures in of_epochs(logged())]
+        assert losses == [(1, pytest.approx(LOSSES[0])), (2, pytest.approx(LOSSES[1]))]
+        assert of_epochs(logged())[0][1]["images_per_second"] == pytest.approx(5 / SECONDS[0])
+
+    def test_an_unfinished_epoch_is_not_logged(self, training, logged):
+        training.run(0, 5)
+        assert [number for number, _ in of_epochs(logged())] == [1]
+
+    def test_tensorboard_has_them_at_the_optimizer_step(self, training, logged):
+        training.run(0, 9)
+        expected = {}
+        for first, last in ((0, 3), (3, 6), (6, 9)):
+            expected["training/loss", last] = mean_loss(first, last)
+            expected["training/images_per_second", last] = rate(first, last)
+        assert training.summaries() == pytest.approx(expected, rel=1e-5)
+
+
+class TestSteps:
+    @pytest.mark.parametrize("log_every, steps", [(1, [1, 2, 4, 5, 7, 8]), (2, [2, 4, 8]), (4, [4, 8]), (10, [])])
+    def test_the_running_mean_every_so_many_steps(self, training, logged, log_every, steps):
+        training.run(0, 9, log_every)
+        found = of_steps(logged())
+        assert [step for _, step, _ in found] == steps
+        for epoch, step, loss in found:
+            assert epoch == (step - 1) // 3 + 1
+            assert loss == pytest.approx(mean_loss(3 * (epoch - 1), step))
+
+    def test_progress_counts_cases_and_shows_the_loss(self, training):
+        training.run(0, 6)
+        assert "training: 10/10 images (100%)" in training.shown.getvalue()
+        assert "loss {:.4g}".format(mean_loss(3, 6)) in training.shown.getvalue()
+
+
+class TestResume:
+    @pytest.mark.parametrize("stop", [3, 4, 5, 6])
+    def test_numbers_go_on_where_they_were(self, training, logged, stop):
+        training.run(0, stop, log_every=1)
+        before = len(logged())
+        training.run(stop, 9, log_every=1)
+        after = logged()[before:]
+        assert [number for number, _ in of_epochs(after)] == list(range(stop // 3 + 1, 4))
+        assert [step for _, step, _ in of_steps(after)] == [step for step in range(stop + 1, 9) if step % 3]
+        assert "training: 15/15 images (100%)" in training.shown.getvalue()
+
+    def test_a_half_epoch_is_measured_by_its_own_cases(self, training, logged):
+        training.run(0, 4)
+        training.run(4, 9)
+        _, second, third = of_epochs(logged())
+        assert second[1]["loss"] == pytest.approx(mean_loss(4, 6))
+        assert second[1]["images_per_second"] == pytest.approx(rate(4, 6))
+        assert third[1]["images_per_second"] == pytest.approx(rate(6, 9))
+
+    def test_tensorboard_goes_on_in_the_same_folder(self, training, logged):
+        training.run(0, 3)
+        training.run(3, 9)
+        found = training.summaries()
+        assert [found["training/loss", step] for step in (3, 6, 9)] == pytest.approx(
+            [mean_loss(0, 3), mean_loss(3, 6), mean_loss(6, 9)], rel=1e-5
+        )
+
+
+class TestOtherWorkers:
+    def test_log_nothing(self, training, logged):
+        training.workers.rank = 1
+        training.run(0, 6)
+        assert of_epochs(logged()) == [] and training.summaries() == {}
+
+    def test_the_first_tells_what_all_did(self, training, logged):
+        training.plan = TrainingPlan(7, 2, 0, True, workers=2, rank=0)
+        training.run(0, 2)
+        assert training.plan.shares == [4, 3] and training.plan.steps_per_epoch == 2
+        ((_, figures),) = of_epochs(logged())
+        assert figures["images_per_second"] == pytest.approx(7 / SECONDS[:2].sum())
+        assert "training: 7/7 images" in training.shown.getvalue()
+
+
+def test_scalars_are_written_under_their_group(tmp_path):
+    with tf.Graph().as_default():
+        writer = tf.summary.FileWriter(str(tmp_path))
+        write_scalars(writer, "group", {"one": 1.5, "two": -2.0}, 17)
+        writer.close()
+    (path,) = glob.glob(str(tmp_path / "events.out.tfevents.*"))
+    values = [
+        (value.tag, event.step, value.simple_value)
+        for event in tf.train.summary_iterator(path)
+        for value in event.summary.value
+    ]
+    assert sorted(values) == [("group/one", 17, 1.5), ("group/two", 17, -2.0)]
