@@ -175,8 +175,11 @@ def logged(model_dir, length):
 
 
 def losses(model_dir):
-    """The running mean of the training loss after every step: {(epoch, step): loss}, with --log_every 1."""
-    return {step: figures["loss"] for step, figures in logged(model_dir, 2)}
+    """The mean training loss of an epoch so far, after every step with --log_every 1.
+
+    Keys: (epoch, step), or (epoch,) for the last step of an epoch.
+    """
+    return {step: figures["loss"] for step, figures in logged(model_dir, 2) + logged(model_dir, 1)}
 
 
 def checkpoint_steps(folder):

@@ -98,13 +98,12 @@ class Runner:
     def _fit(self, batches, plan, hooks, last_step):
         """Train up to ``last_step``; the first worker keeps checkpoints, the others nothing."""
         with tempfile.TemporaryDirectory() as scratch:
+            folder = self.model_dir if self.workers.is_first else scratch
             if self.workers.is_first:
-                estimator = self._estimator(
-                    self.model_dir, plan, self.params["checkpoint_every"] * plan.steps_per_epoch
-                )
-            else:
-                estimator = self._estimator(scratch, plan)
-            estimator.train(batches, hooks=hooks, max_steps=last_step)
+                # The last hook: an epoch that has its checkpoint has also been measured and logged.
+                steps = self.params["checkpoint_every"] * plan.steps_per_epoch
+                hooks = hooks + [tf.train.CheckpointSaverHook(folder, save_steps=steps)]
+            self._estimator(folder, plan).train(batches, hooks=hooks, max_steps=last_step)
 
     def _write_settings(self):
         settings = params_file.settings_of(self.params, **self.job.description)
@@ -225,12 +224,12 @@ class Runner:
             kept = keep(cases, settings, self.params["cache_dir"], lambda done, total: progress.update())
         return data_loader.Volumes(kept)
 
-    def _estimator(self, folder, plan=None, checkpoint_steps=None):
+    def _estimator(self, folder, plan=None):
         run_config = tf.estimator.RunConfig(
             model_dir=folder,
             tf_random_seed=self.params["seed"],
             session_config=self.config,
-            save_checkpoints_steps=checkpoint_steps,
+            save_checkpoints_steps=None,
             save_checkpoints_secs=None,
             keep_checkpoint_max=LAST_CHECKPOINTS_KEPT,
             save_summary_steps=None,
