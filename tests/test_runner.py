@@ -1,0 +1,275 @@
+import csv
+import os
+import shutil
+
+import numpy as np
+import pytest
+from command_line import (
+    EPOCHS,
+    HELD_OUT,
+    STEPS_PER_EPOCH,
+    STRUCTURES,
+    TEST_CASES,
+    TINY,
+    checkpoint_steps,
+    log_lines,
+    logged,
+    losses,
+    make_task,
+    read_image,
+    read_json,
+    trained_model,
+    voxels,
+)
+from synthetic import grid_of
+
+import main
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return trained_model(tmp_path_factory.getbasetemp() / "shared")
+
+
+@pytest.fixture
+def copied(model, tmp_path):
+    """The shared model in a folder that a test may change; without masks, so that those found are new."""
+    copy = shutil.copytree(model.model_dir, str(tmp_path / "moved"))
+    shutil.rmtree(os.path.join(copy, "eval"))
+    return model._replace(model_dir=copy)
+
+
+def run(mode, model, *flags):
+    """Run a part on a model in this process."""
+    arguments = ["--exec_mode", mode, "--data_dir", model.data_dir, "--model_dir", model.model_dir] + list(flags)
+    assert main.main(arguments + ["--threads", "1"]) == 0
+
+
+def content(*path):
+    with open(os.path.join(*path), "rb") as file:
+        return file.read()
+
+
+def masks(model_dir):
+    """What is in the folder of masks: {file name: content}."""
+    folder = os.path.join(model_dir, "eval")
+    return {name: content(folder, name) for name in os.listdir(folder)}
+
+
+def dice(mask, truth, value):
+    both = ((mask == value) & (truth == value)).sum()
+    return 2 * both / ((mask == value).sum() + (truth == value).sum())
+
+
+class TestPrediction:
+    def test_the_batch_size_changes_nothing(self, copied):
+        found = []
+        for batch_size in "1", "2", "5":
+            run("predict", copied, "--batch_size", batch_size)
+            found.append(masks(copied.model_dir))
+            shutil.rmtree(os.path.join(copied.model_dir, "eval"))
+        names = ["case_{}.nii.gz".format(10 + number) for number in range(TEST_CASES)]
+        assert sorted(found[0]) == names
+        # Files and all: also no two cases have one mask.
+        assert found[0] == found[1] == found[2]
+        assert len(set(found[0].values())) == TEST_CASES
+
+    def test_every_mask_lies_on_its_image(self, copied):
+        run("predict", copied, "--batch_size", "3")
+        for name in masks(copied.model_dir):
+            mask, image = read_image(copied.model_dir, "eval", name), read_image(copied.data_dir, "imagesTs", name)
+            assert grid_of(mask) == grid_of(image)
+            assert mask.GetPixelIDTypeAsString() == "8-bit unsigned integer"
+            # Both structures are found in each, about where they are.
+            found, signal = voxels(copied.model_dir, "eval", name), voxels(copied.data_dir, "imagesTs", name)
+            assert {1, 2} <= set(np.unique(found)) <= {0, 1, 2}
+            assert signal[found == 1].mean() > signal[found == 2].mean() > signal[found == 0].mean()
+
+    def test_given_images_instead_of_the_tasks(self, copied):
+        run("predict", copied, "--images", os.path.join(copied.data_dir, "imagesTr", "case_04.nii.gz"))
+        assert list(masks(copied.model_dir)) == ["case_04.nii.gz"]
+
+    def test_pictures(self, copied):
+        run("predict", copied, "--pictures")
+        pictures = [name for name in masks(copied.model_dir) if name.endswith(".png")]
+        assert sorted(pictures) == ["case_{}.png".format(10 + number) for number in range(TEST_CASES)]
+
+    def test_a_task_without_test_images(self, copied, tmp_path, capsys):
+        task = make_task(tmp_path, test=0)
+        run("predict", copied._replace(data_dir=task))
+        assert "lists no test images, nothing to predict" in capsys.readouterr().out
+        assert not os.path.exists(os.path.join(copied.model_dir, "eval"))
+
+
+class TestEvaluation:
+    @pytest.fixture(params=["1", "2", "5"])
+    def evaluated(self, request, copied):
+        # Three held-out cases: one by one, with a batch that is not full, in a batch larger than they are.
+        run("evaluate", copied, "--batch_size", request.param)
+        return copied
+
+    def test_every_held_out_case_is_scored_once(self, evaluated):
+        held_out = read_json(evaluated.model_dir, "split.json")["held_out"]
+        assert len(held_out) == HELD_OUT
+        cases = [entry["case"] for entry in read_json(evaluated.model_dir, "evaluation.json")["cases"]]
+        assert cases == held_out
+        assert sorted(masks(evaluated.model_dir)) == [name + ".nii.gz" for name in held_out]
+
+    def test_hard_dice_is_that_of_the_files(self, evaluated):
+        evaluation = read_json(evaluated.model_dir, "evaluation.json")
+        for value, structure in enumerate(STRUCTURES, 1):
+            scores = []
+            for entry in evaluation["cases"]:
+                mask = voxels(evaluated.model_dir, "eval", entry["case"] + ".nii.gz")
+                truth = voxels(evaluated.data_dir, "labelsTr", entry["case"] + ".nii.gz")
+                scores.append(dice(mask, truth, value))
+                assert entry["hard_dice"][structure] == pytest.approx(scores[-1], abs=1e-12)
+            assert evaluation["mean"]["hard_dice"][structure] == pytest.approx(np.mean(scores), abs=1e-12)
+            assert len(set(scores)) == HELD_OUT
+
+    def test_the_batch_size_changes_no_score(self, evaluated, model):
+        found, expected = (read_json(where, "evaluation.json") for where in (evaluated.model_dir, model.model_dir))
+        for ours, theirs in zip(found["cases"], expected["cases"]):
+            assert ours["hard_dice"] == theirs["hard_dice"]
+            assert ours["soft_dice"] == pytest.approx(theirs["soft_dice"], abs=1e-5)
+
+    def test_the_table_holds_the_same(self, evaluated):
+        with open(os.path.join(evaluated.model_dir, "evaluation.csv"), newline="") as file:
+            rows = list(csv.DictReader(file))
+        entries = read_json(evaluated.model_dir, "evaluation.json")["cases"]
+        expected = [
+            (entry["case"], structure, entry["soft_dice"][structure], entry["hard_dice"][structure])
+            for entry in entries
+            for structure in STRUCTURES
+        ]
+        found = [(row["case"], row["structure"], float(row["soft_dice"]), float(row["hard_dice"])) for row in rows]
+        assert found == expected
+
+    def test_it_agrees_with_what_training_measured(self, model):
+        # The same weights, once in the training session and once from the checkpoint.
+        measured = dict(logged(model.model_dir, 1))[(EPOCHS,)]
+        evaluation = read_json(model.model_dir, "evaluation.json")
+        assert evaluation["checkpoint"] == {"which": "last", "step": EPOCHS * STEPS_PER_EPOCH}
+        for structure in STRUCTURES:
+            mean = evaluation["mean"]["soft_dice"][structure]
+            assert measured["soft_dice_" + structure] == pytest.approx(mean, abs=1e-5)
+
+    def test_the_log_holds_the_means(self, evaluated):
+        mean = read_json(evaluated.model_dir, "evaluation.json")["mean"]
+        logged_last = [event["data"] for event in log_lines(evaluated.model_dir) if event["type"] == "LOG"][-1]
+        for measure in "soft_dice", "hard_dice":
+            for structure in STRUCTURES:
+                assert logged_last[measure + "_" + structure] == mean[measure][structure]
+
+    def test_a_structure_that_is_nowhere_is_undefined(self, tmp_path):
+        task = make_task(tmp_path, training=4, test=0, structures=STRUCTURES + ("Nowhere",))
+        model_dir = str(tmp_path / "model")
+        # Fast enough to unlearn the structure that never comes.
+        flags = list(TINY) + ["--train_epochs", "12", "--evaluate_every", "6", "--batch_size", "1", "--base_lr", "0.02"]
+        where = ["--data_dir", task, "--model_dir", model_dir]
+        assert main.main(["--exec_mode", "train_and_evaluate"] + where + flags) == 0
+        evaluation = read_json(model_dir, "evaluation.json")
+        (entry,) = evaluation["cases"]
+        assert not (voxels(model_dir, "eval", entry["case"] + ".nii.gz") == 3).any()
+        assert entry["hard_dice"]["Nowhere"] is None
+        assert evaluation["mean"]["hard_dice"]["Nowhere"] is None
+        assert evaluation["count"]["hard_dice"]["Nowhere"] == 0
+        assert entry["hard_dice"]["Upper"] > 0
+
+
+class TestCheckpoints:
+    def test_the_best_one_is_the_best_that_was_measured(self, copied):
+        epochs = {
+            step[0] * STEPS_PER_EPOCH: np.mean([figures["soft_dice_" + name] for name in STRUCTURES])
+            for step, figures in logged(copied.model_dir, 1)
+        }
+        best = read_json(copied.model_dir, "best", "score.json")
+        assert len(epochs) == EPOCHS
+        assert best["soft_dice"] == pytest.approx(max(epochs.values()))
+        assert best["step"] == max(epochs, key=epochs.get)
+        assert checkpoint_steps(os.path.join(copied.model_dir, "best")) == [best["step"]]
+
+    def test_the_best_one_is_used_where_the_folder_was_moved_to(self, copied, model):
+        # The folder of before is out of reach, as on another machine.
+        away = model.model_dir + "_away"
+        os.rename(model.model_dir, away)
+        try:
+            run("evaluate", copied, "--checkpoint", "best")
+        finally:
+            os.rename(away, model.model_dir)
+        evaluation, best = (
+            read_json(copied.model_dir, *path) for path in (["evaluation.json"], ["best", "score.json"])
+        )
+        assert evaluation["checkpoint"] == {"which": "best", "step": best["step"]}
+        assert np.mean(list(evaluation["mean"]["soft_dice"].values())) == pytest.approx(best["soft_dice"], abs=1e-5)
+
+    @pytest.mark.parametrize("mode", ["train", "evaluate", "predict"])
+    def test_without_their_list_nothing_starts_anew(self, copied, capsys, mode):
+        os.remove(os.path.join(copied.model_dir, "checkpoint"))
+        before = checkpoint_steps(copied.model_dir)
+        arguments = ["--exec_mode", mode, "--data_dir", copied.data_dir, "--model_dir", copied.model_dir]
+        assert main.main(arguments) == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("main.py: error: {}: has no file".format(copied.model_dir))
+        assert checkpoint_steps(copied.model_dir) == before
+        assert not os.path.exists(os.path.join(copied.model_dir, "eval"))
+
+
+class TestTraining:
+    @pytest.mark.parametrize("epochs", [EPOCHS, 1])
+    def test_what_is_trained_already_stays(self, copied, capsys, epochs):
+        before = content(copied.model_dir, "checkpoint"), losses(copied.model_dir)
+        run("train", copied, "--train_epochs", str(epochs))
+        assert "has been trained for {} epochs already".format(EPOCHS) in capsys.readouterr().out
+        assert (content(copied.model_dir, "checkpoint"), losses(copied.model_dir)) == before
+
+    @pytest.mark.parametrize("flags", [(), ("--augment",), ("--seed", "1"), ("--split_seed", "1")])
+    def test_the_seed_decides_the_losses(self, model, tmp_path, flags):
+        mine = model._replace(model_dir=str(tmp_path / "mine"))
+        run("train", mine, "--train_epochs", "1", "--evaluate_every", "0", *TINY + flags)
+        mine = losses(mine.model_dir)
+        theirs = {step: loss for step, loss in losses(model.model_dir).items() if step in mine}
+        assert len(theirs) == STEPS_PER_EPOCH
+        assert (mine == theirs) == (flags == ())
+
+    def test_nothing_held_out(self, model, tmp_path):
+        mine = model._replace(model_dir=str(tmp_path / "mine"))
+        run("train", mine, "--train_epochs", "1", *TINY + ("--train_split", "1", "--checkpoint_every", "5"))
+        assert read_json(mine.model_dir, "split.json")["held_out"] == []
+        assert not os.path.exists(os.path.join(mine.model_dir, "best"))
+        # Ten cases in pairs, and the last step is kept whenever it comes.
+        assert checkpoint_steps(mine.model_dir)[-1] == 5
+
+    def test_several_modalities(self, tmp_path):
+        task = make_task(tmp_path, training=4, test=2, modalities=2)
+        model_dir = str(tmp_path / "model")
+        where = ["--data_dir", task, "--model_dir", model_dir]
+        assert main.main(["--exec_mode", "train_and_predict", "--train_epochs", "2"] + where + list(TINY)) == 0
+        assert read_json(model_dir, "params.json")["modalities"] == ["MRI0", "MRI1"]
+        assert sorted(masks(model_dir)) == ["case_04.nii.gz", "case_05.nii.gz"]
+        for name in masks(model_dir):
+            image = read_image(task, "imagesTs", name)
+            assert image.GetSize()[3] == 2
+            assert grid_of(read_image(model_dir, "eval", name)) == grid_of(image[:, :, :, 0])
+
+
+class TestBenchmark:
+    @pytest.mark.parametrize("mode", ["train", "predict"])
+    def test_it_measures_and_leaves_no_model(self, model, tmp_path, mode, capsys):
+        mine = model._replace(model_dir=str(tmp_path / "mine"))
+        flags = "--benchmark", "--warmup_steps", "2", "--benchmark_steps", "7"
+        run(mode, mine, *TINY + flags)
+        assert not {"checkpoint", "params.json", "split.json", "eval", "best"} & set(os.listdir(mine.model_dir))
+        assert checkpoint_steps(mine.model_dir) == []
+        figures = dict(logged(mine.model_dir, 0))[()]
+        assert (figures["mode"], figures["steps"], figures["batch_size"]) == (mode, 7, 2)
+        assert figures["images_per_second"] > 0
+        assert 0 < figures["latency_90"] <= figures["latency_95"] <= figures["latency_99"]
+        assert "images_per_second" in capsys.readouterr().out
+
+    def test_it_leaves_a_model_alone(self, copied):
+        before = content(copied.model_dir, "checkpoint"), checkpoint_steps(copied.model_dir)
+        # Settings that contradict the model's are no matter: they are measured.
+        flags = "--benchmark", "--warmup_steps", "0", "--benchmark_steps", "2", "--base_lr", "0.5"
+        run("train", copied, *TINY + flags)
+        assert (content(copied.model_dir, "checkpoint"), checkpoint_steps(copied.model_dir)) == before
