@@ -18,7 +18,11 @@ GPUS_HELP = (
     "workers, one to a GPU; where there is no GPU, processes that share out the cores (default: those of --hosts, or 1)"
 )
 # Workers on other machines get these of this environment; those on this machine have all of it.
-PASSED_ON = re.compile(r"PATH|LD_LIBRARY_PATH|PYTHONPATH|(HOROVOD|NCCL|TF|XLA|OMP|KMP)_\w+")
+PASSED_ON = re.compile(
+    r"PATH|LD_LIBRARY_PATH|PYTHONPATH|(HOROVOD|NCCL|XLA|OMP|KMP)_\w+"
+    # Not all of TF_: Terraform's variables, which may hold secrets, begin so too.
+    r"|TF_(AUTO|CPP|CUDNN|DETERMINISTIC|DISABLE|ENABLE|FORCE|GPU|NUM|ONEDNN|XLA)_\w+"
+)
 
 
 def main(program, description, exec_mode, preset=(), argv=None):

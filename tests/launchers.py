@@ -33,7 +33,13 @@ class Machine:
         if os.path.exists(settings):
             shutil.copy(settings, str(folder))
             os.symlink(os.path.join(sys.prefix, "lib"), os.path.join(str(folder), "lib"))
-        self.environment = {"PATH": self.bin, "LD_LIBRARY_PATH": "libraries", "SECRET": "kept", "NCCL_DEBUG": "WARN"}
+        self.environment = {
+            "PATH": self.bin,
+            "LD_LIBRARY_PATH": "libraries",
+            "TF_VAR_SECRET": "kept",
+            "NCCL_DEBUG": "WARN",
+        }
+        self.environment["TF_XLA_FLAGS"] = "--tf_xla_clustering_debug"
 
     def install(self, name, script):
         """Put a shell script there."""

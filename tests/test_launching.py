@@ -67,7 +67,7 @@ class TestMpirun:
     def test_passes_on_what_other_machines_need_and_no_more(self, machine):
         command = launched(machine, "--gpus", 2)
         passed = [command[place + 1] for place, word in enumerate(command) if word == "-x"]
-        assert passed == ["LD_LIBRARY_PATH", "NCCL_DEBUG", "PATH"]
+        assert passed == ["LD_LIBRARY_PATH", "NCCL_DEBUG", "PATH", "TF_XLA_FLAGS"]
 
     def test_root_is_allowed_only_where_it_is_root(self, machine):
         assert ("--allow-run-as-root" in launched(machine, "--gpus", 2)) == (os.geteuid() == 0)
