@@ -16,5 +16,5 @@ if [[ -z $data_dir ]]; then
 fi
 
 common=(--data_dir "$data_dir" --model_dir "$model_dir" --batch_size "${BATCH_SIZE:-2}" --pictures)
-python main.py --exec_mode train_and_evaluate "${common[@]}" --train_epochs "${EPOCHS:-30}" --augment
+python main.py --exec_mode train_and_evaluate "${common[@]}" --train_epochs "${EPOCHS:-40}" --augment
 python main.py --exec_mode predict "${common[@]}"
