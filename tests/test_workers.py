@@ -63,6 +63,18 @@ class TestWithoutHorovod:
         assert "2 workers were started, but Horovod is not installed" in lines[0] and "make setup" in lines[0]
 
 
+class TestFewCases:
+    def test_more_workers_than_cases_are_refused(self, tmp_path):
+        model_dir = tmp_path / "model"
+        finished = run_main(
+            *TINY + ("--exec_mode", "train", "--data_dir", make_task(tmp_path), "--model_dir", model_dir),
+            environment=dict(LAUNCHED, OMPI_COMM_WORLD_SIZE="8"),
+        )
+        assert finished.status == 2 and "Traceback" not in finished.errors
+        assert "has 7 cases to train on for 8 workers: start fewer" in finished.errors
+        assert not model_dir.exists()
+
+
 class TestLearningRate:
     def params(self, **changes):
         return dict({"base_lr": 0.1, "lr_scaling": "linear", "lr_warmup_epochs": 2, "steps_per_epoch": 5}, **changes)

@@ -3,8 +3,8 @@
 import os
 from typing import Any, Dict, NamedTuple, Tuple
 
+from utils import launch, split, tasks
 from utils import params as params_file
-from utils import split, tasks
 from utils.errors import UserError
 from utils.tasks import Case
 
@@ -79,6 +79,12 @@ def _split(task, params, stored):
     training, held_out = split.split_cases(names, params["train_split"], params["split_seed"])
     if stored is not None:
         split.check_stored_split(params["model_dir"], training, held_out)
+    if len(training) < launch.size():
+        raise UserError(
+            "--data_dir {}: has {} cases to train on for {} workers: start fewer".format(
+                params["data_dir"], len(training), launch.size()
+            )
+        )
     return _chosen(task, training), _chosen(task, held_out)
 
 
