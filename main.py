@@ -4,7 +4,7 @@
 import sys
 
 from utils import environment, job, params
-from utils.errors import UserError
+from utils.errors import UserError, comes_from_interrupt
 
 
 def main(argv=None):
@@ -20,7 +20,9 @@ def main(argv=None):
     except UserError as error:
         print("main.py: error: {}".format(error), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not comes_from_interrupt(error):
+            raise
         print("main.py: interrupted", file=sys.stderr)
         return 130
     return 0
