@@ -15,6 +15,6 @@ if [[ -z $data_dir ]]; then
     [[ -f $data_dir/dataset.json ]] || python download_dataset.py --data_dir data --dataset phantom
 fi
 
-common=(--data_dir "$data_dir" --model_dir "$model_dir" --batch_size "${BATCH_SIZE:-2}" --pictures)
-python main.py --exec_mode train_and_evaluate "${common[@]}" --train_epochs "${EPOCHS:-40}" --augment
+common=(--data_dir "$data_dir" --model_dir "$model_dir" --batch_size "$BATCH_SIZE" --pictures)
+python main.py --exec_mode train_and_evaluate "${common[@]}" --train_epochs "$EPOCHS" --augment
 python main.py --exec_mode predict "${common[@]}"

