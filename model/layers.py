@@ -4,17 +4,19 @@ Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C channel
 Every volume is [N, X, Y, Z, C]; ``settings`` is the ``NetworkSettings`` of ``model/vnet.py``.
 """
 
-from utils.tf_runtime import tf
+from utils.tf_runtime import conv3d, relu, tf
 
 BATCH_NORM_MOMENTUM = 0.99
 BATCH_NORM_EPSILON = 1e-3
+# The collection of the variables that prediction normalises with.
+MOVING_STATISTICS = "moving_statistics"
 
 
 def convolution(volume, filters, size, stride=1, bias=False):
     """Zero-padded 3-D convolution: [N, X, Y, Z, C] -> [N, X/stride, Y/stride, Z/stride, filters]."""
     channels = volume.shape[-1].value
     kernel = tf.get_variable("kernel", [size, size, size, channels, filters])
-    volume = tf.nn.conv3d(volume, kernel, strides=[1, stride, stride, stride, 1], padding="SAME")
+    volume = conv3d(volume, kernel, stride)
     return _add_bias(volume, filters) if bias else volume
 
 
@@ -43,8 +45,8 @@ def batch_normalization(volume, training):
     channels = volume.shape[-1].value
     scale = tf.get_variable("scale", [channels], initializer=tf.ones_initializer())
     offset = tf.get_variable("offset", [channels], initializer=tf.zeros_initializer())
-    moving_mean = tf.get_variable("moving_mean", [channels], initializer=tf.zeros_initializer(), trainable=False)
-    moving_variance = tf.get_variable("moving_variance", [channels], initializer=tf.ones_initializer(), trainable=False)
+    moving_mean = _moving_statistic("moving_mean", channels, tf.zeros_initializer())
+    moving_variance = _moving_statistic("moving_variance", channels, tf.ones_initializer())
     spatial = volume.shape[1:4].as_list()
     flat = tf.reshape(volume, [-1, spatial[1], spatial[2], channels])
     if training:
@@ -59,12 +61,17 @@ def batch_normalization(volume, training):
     return tf.reshape(flat, [-1] + spatial + [channels])
 
 
+def _moving_statistic(name, channels, initializer):
+    collections = [tf.GraphKeys.GLOBAL_VARIABLES, MOVING_STATISTICS]
+    return tf.get_variable(name, [channels], initializer=initializer, trainable=False, collections=collections)
+
+
 def activation(volume, settings):
     """ReLU, or PReLU with one slope per channel (He et al. 2015); same shape out."""
     if settings.activation == "relu":
-        return tf.nn.relu(volume)
+        return relu(volume)
     slope = tf.get_variable("slope", [volume.shape[-1].value], initializer=tf.constant_initializer(0.25))
-    return tf.nn.relu(volume) - slope * tf.nn.relu(-volume)
+    return relu(volume) - slope * relu(-volume)
 
 
 def normalised(volume, settings, training):

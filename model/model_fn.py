@@ -89,4 +89,7 @@ def training_step(optimizer, loss):
     gradients, variables = zip(*pairs)
     clipped, _ = tf.clip_by_global_norm(gradients, CLIP_NORM)
     with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
-        return optimizer.apply_gradients(zip(clipped, variables), global_step=tf.train.get_global_step())
+        applied = optimizer.apply_gradients(zip(clipped, variables))
+    # Counted here, so that a step whose update loss scaling leaves out is a step all the same.
+    with tf.control_dependencies([applied]):
+        return tf.assign_add(tf.train.get_global_step(), 1).op

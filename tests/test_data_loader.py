@@ -61,6 +61,18 @@ def flips_of(original, array):
     return [flips for flips in FLIPS if np.array_equal(array, flipped(original, flips))]
 
 
+class Interrupted(TrainingPlan):
+    """A plan of which another thread asks another epoch each time that one has just been drawn."""
+
+    interruptions = 0
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "_epoch" and value is not None:
+            self.interruptions += 1
+            object.__setattr__(self, name, (value[0] + 1000, value[1][::-1], value[2]))
+
+
 def mirrored(array, flips):
     """The array read backwards, index by index, along x and y where the flips say so."""
     size_x, size_y = array.shape[:2]
@@ -152,6 +164,12 @@ class TestOrder:
         for step in np.random.RandomState(0).permutation(steps):
             for found, expected in zip(plan.batch(step), forwards[step]):
                 np.testing.assert_array_equal(found, expected)
+
+    def test_another_thread_may_ask_for_another_epoch_meanwhile(self):
+        plan, undisturbed = Interrupted(6, 6, 7, False), TrainingPlan(6, 6, 7, False)
+        for epoch in (0, 1, 0, 2):
+            assert order(plan, epoch) == order(undisturbed, epoch)
+        assert plan.interruptions == 4
 
     def test_reaches_over_the_whole_set(self):
         places = [order(TrainingPlan(40, 2, 7, False), epoch).index(0) for epoch in range(40)]

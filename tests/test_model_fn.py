@@ -174,14 +174,14 @@ class TestWeight:
         images, labels = batch()
         tf.train.create_global_step()
         specs = [
-            model_fn(training_features(images, weight), tf.constant(labels), TRAIN, params) for weight in (1.0, 0.5)
+            model_fn(training_features(images, weight), tf.constant(labels), TRAIN, params) for weight in (0.02, 0.01)
         ]
         session.run(tf.global_variables_initializer())
         losses, gradients = session.run([[spec.loss for spec in specs], handed_in])
         assert losses[0] == pytest.approx(losses[1])
         assert global_norm(gradients[0]) < CLIP_NORM, "the gradients were clipped, which hides the weight"
         for whole, half in zip(*gradients):
-            np.testing.assert_allclose(half, 0.5 * whole, rtol=1e-3, atol=1e-7)
+            np.testing.assert_allclose(half, 0.5 * whole, rtol=1e-3, atol=1e-3 * np.abs(whole).max())
 
 
 class TestModes:

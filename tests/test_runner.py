@@ -18,6 +18,8 @@ from command_line import (
     make_task,
     read_image,
     read_json,
+    run_main,
+    succeed,
     trained_model,
     voxels,
 )
@@ -273,3 +275,26 @@ class TestBenchmark:
         flags = "--benchmark", "--warmup_steps", "0", "--benchmark_steps", "2", "--base_lr", "0.5"
         run("train", copied, *TINY + flags)
         assert (content(copied.model_dir, "checkpoint"), checkpoint_steps(copied.model_dir)) == before
+
+
+class TestWhatTensorFlowCannotDo:
+    def test_a_damaged_checkpoint_is_one_line(self, tmp_path):
+        data_dir = make_task(tmp_path)
+        options = TINY + ("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", tmp_path / "model")
+        succeed(*options + ("--train_epochs", "1"))
+        for index in (tmp_path / "model").glob("*.index"):
+            index.write_bytes(index.read_bytes()[:20])
+        finished = run_main(*options + ("--train_epochs", "2"))
+        assert finished.status == 2 and "Traceback" not in finished.errors
+        lines = [line for line in finished.errors.splitlines() if line.startswith("main.py: error: ")]
+        assert len(lines) == 1 and "TensorFlow cannot go on" in lines[0]
+
+    def test_a_diverged_training_is_one_line(self, tmp_path):
+        data_dir = make_task(tmp_path)
+        finished = run_main(
+            *("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", tmp_path / "model", "--train_epochs", "3"),
+            *("--base_lr", "1e38", "--normalization_layer", "none", "--threads", "1", "--evaluate_every", "0"),
+            *("--input_shape", "16", "16", "16", "--downscale_blocks", "1", "1", "--upscale_blocks", "1"),
+        )
+        assert finished.status == 2 and "Traceback" not in finished.errors
+        assert "--base_lr 1e+38: training has diverged" in finished.errors

@@ -88,8 +88,15 @@ class TestMixedPrecision:
 
 class TestGpus:
     @pytest.mark.parametrize("place", [Place(2, 0), Place(2, 1), Place(16, 7)])
-    def test_each_of_several_workers_has_its_own(self, config, place):
+    def test_each_of_several_workers_has_its_own(self, config, monkeypatch, place):
+        monkeypatch.setattr(session_config, "gpus", lambda: ["GPU"] * 8)
         assert config(place)[0].gpu_options.visible_device_list == str(place.local_rank)
+
+    def test_a_worker_that_sees_one_takes_that(self, config, with_gpu):
+        assert config(Place(4, 3))[0].gpu_options.visible_device_list == "0"
+
+    def test_without_a_gpu_there_is_none_to_take(self, config, without_gpu):
+        assert config(Place(2, 1))[0].gpu_options.visible_device_list == ""
 
     def test_one_worker_sees_them_all(self, config):
         assert config()[0].gpu_options.visible_device_list == ""

@@ -130,7 +130,7 @@ class TestEvaluation:
 
     def test_two_workers_learn_what_one_learns(self, pair, tmp_path_factory):
         model_dir, _ = pair
-        one = read_json(trained_model(tmp_path_factory.getbasetemp()).model_dir, "evaluation.json")
+        one = read_json(trained_model(tmp_path_factory.getbasetemp() / "shared").model_dir, "evaluation.json")
         two = read_json(model_dir, "evaluation.json")
         for structure, dice in one["mean"]["hard_dice"].items():
             assert two["mean"]["hard_dice"][structure] == pytest.approx(dice, abs=0.03)
@@ -178,7 +178,7 @@ class TestKilledWorker:
         assert 0 < stopped_at < 40 * 4
         run_workers(*options)
         assert checkpoint_steps(model_dir)[-1] == 40 * 4
-        assert len(losses(model_dir)) == 40 * 3 and len(logged(model_dir, 1)) == 40
+        assert len(losses(model_dir)) == 40 * 4 and len(logged(model_dir, 1)) == 40
         assert len(read_json(model_dir, "split.json")["training"]) == TRAINED
 
     def test_another_number_of_workers_is_refused_for_a_run_under_way(self, pair, data_dir):
@@ -199,13 +199,13 @@ def wait_for_second_worker(process, model_dir):
         path = model_dir / "dllogger.json"
         lines = path.read_text().splitlines() if path.exists() else []
         if any(json.loads(line[5:]).get("step") == [2] for line in lines if line.endswith("}")):
-            return process_of_rank(1)
+            return process_of_rank(1, model_dir)
         time.sleep(0.05)
     raise AssertionError("the workers did not come to the third epoch")
 
 
-def process_of_rank(rank):
-    """The id of the running main.py whose launcher gave it this rank."""
+def process_of_rank(rank, model_dir):
+    """The id of the running main.py of this model's folder whose launcher gave it this rank."""
     wanted = "OMPI_COMM_WORLD_RANK={}".format(rank).encode()
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -215,6 +215,6 @@ def process_of_rank(rank):
                 words = file.read().split(b"\0")
         except OSError:
             continue
-        if wanted in environment and any(word.endswith(b"main.py") for word in words):
+        if wanted in environment and str(model_dir).encode() in words:
             return int(number)
     raise AssertionError("no worker of rank {}".format(rank))

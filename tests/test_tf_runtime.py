@@ -5,10 +5,13 @@ import re
 import subprocess
 import sys
 
+import numpy as np
+import pytest
 from command_line import PROJECT
+from networks import random_volume
 
 from utils import tf_runtime
-from utils.tf_runtime import RUNTIME, cpu_mixed_precision, gpus, scale_loss, tf, version
+from utils.tf_runtime import RUNTIME, conv3d, cpu_mixed_precision, gpus, relu, scale_loss, tf, version
 
 PLACES = ["model/*.py", "utils/**/*.py", "main.py", "dllogger/*.py", "download_dataset.py", "examples/*.py"]
 
@@ -44,6 +47,16 @@ def run(code):
         stderr=subprocess.PIPE,
         universal_newlines=True,
     )
+
+
+def check_gradients(session, result, kernels):
+    """Check the gradients of a weighted sum of what is proportional to each of the kernels: k . ds/dk = s."""
+    total = tf.reduce_sum(result * random_volume(*result.shape.as_list()))
+    products = [tf.reduce_sum(kernel * gradient) for kernel, gradient in zip(kernels, tf.gradients(total, kernels))]
+    session.run(tf.global_variables_initializer())
+    for _ in range(5):
+        expected, found = session.run([total, products])
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 class TestOnlyModule:
@@ -97,6 +110,31 @@ class TestRuntime:
 
     def test_gpus_are_names(self):
         assert all(isinstance(name, str) and "GPU" in name for name in gpus())
+
+
+class TestRelu:
+    def test_cuts_what_is_negative_and_its_gradient(self, session):
+        values = tf.constant([-2.0, 0.0, 3.0])
+        result = relu(values)
+        gradient = tf.gradients(result * [5.0, 6.0, 7.0], values)[0]
+        assert [part.tolist() for part in session.run([result, gradient])] == [[0.0, 0.0, 3.0], [0.0, 0.0, 7.0]]
+
+    def test_right_after_a_convolution_its_gradient_is_right(self, session):
+        """There the one of TensorFlow 1.15 for CPUs takes one memory layout for another."""
+        kernel = tf.get_variable("kernel", [3, 3, 3, 1, 16])
+        result = relu(conv3d(tf.constant(random_volume(2, 8, 8, 8, 1)), kernel, 1))
+        check_gradients(session, 2.0 * result, [kernel])
+
+
+class TestConv3d:
+    @pytest.mark.parametrize("size, stride", [(1, 1), (2, 2), (3, 1), (5, 1)])
+    @pytest.mark.parametrize("side", [2, 4, 6])
+    def test_gradients_are_right_on_grids_larger_and_smaller_than_the_kernel(self, session, side, size, stride):
+        first = tf.get_variable("first", [3, 3, 3, 1, 16])
+        second = tf.get_variable("second", [size, size, size, 16, 16])
+        result = conv3d(conv3d(tf.constant(random_volume(2, side, side, side, 1)), first, 1), second, stride)
+        assert result.shape.as_list() == [2] + 3 * [side // stride] + [16]
+        check_gradients(session, result, [first, second])
 
 
 class TestMixedPrecision:

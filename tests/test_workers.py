@@ -20,20 +20,28 @@ class TestLaunch:
         for name in list(os.environ):
             if name.startswith(("OMPI_", "HOROVOD_", "PMI_", "MPI_")):
                 monkeypatch.delenv(name)
-        assert (launch.size(), launch.rank(), launch.local_size()) == (1, 0, 1)
+        assert (launch.size(), launch.local_size()) == (1, 1)
 
     @pytest.mark.parametrize(
         "names",
         [
-            ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
-            ("HOROVOD_SIZE", "HOROVOD_RANK", "HOROVOD_LOCAL_SIZE"),
-            ("PMI_SIZE", "PMI_RANK", "MPI_LOCALNRANKS"),
+            ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+            ("HOROVOD_SIZE", "HOROVOD_LOCAL_SIZE"),
+            ("PMI_SIZE", "MPI_LOCALNRANKS"),
         ],
     )
     def test_each_launcher_is_understood(self, monkeypatch, names):
-        for name, value in zip(names, ("8", "5", "4")):
+        for name, value in zip(names, ("8", "4")):
             monkeypatch.setenv(name, value)
-        assert (launch.size(), launch.rank(), launch.local_size()) == (8, 5, 4)
+        assert (launch.size(), launch.local_size()) == (8, 4)
+
+    @pytest.mark.parametrize("under_mpi, sizes", [(True, (8, 4)), (False, (1, 1))])
+    def test_srun_is_a_launcher_where_it_starts_mpi(self, monkeypatch, under_mpi, sizes):
+        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
+        monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "4(x2)")
+        if under_mpi:
+            monkeypatch.setenv("PMIX_RANK", "5")
+        assert (launch.size(), launch.local_size()) == sizes
 
 
 class TestOneWorker:

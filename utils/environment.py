@@ -10,12 +10,19 @@ from utils import launch
 
 def available_cores():
     """Cores this process may use, which in a container or under a batch system are not all there are."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def share_of_cores():
+    """This worker's share of them, 1 at least."""
+    return max(1, available_cores() // launch.local_size())
 
 
 def threads(params):
     """Threads of this worker: ``threads`` where it is set, else its share of the machine's cores."""
-    return params["threads"] or max(1, available_cores() // launch.local_size())
+    return params["threads"] or share_of_cores()
 
 
 def configure(params):

@@ -113,7 +113,7 @@ GROUPS = {
             FOLDER,
             "./result",
             "folder of the model: checkpoints, settings, logs, scores and masks. A later run continues from it and "
-            "takes from it every setting that is not given again",
+            "takes from it the settings of the network, the split and the training that are not given again",
         ),
         Flag(
             "images",
@@ -239,7 +239,7 @@ GROUPS = {
     "what is left behind": (
         Flag("log_every", whole(1), 100, "optimizer steps between log lines of the training loss"),
         Flag("log_dir", FOLDER, None, "folder of dllogger.json (default: --model_dir)"),
-        Flag("cache_dir", FOLDER, None, "folder of the preprocessed images (default: <model_dir>/cache)"),
+        Flag("cache_dir", FOLDER, None, "folder of the preprocessed images (default: the folder cache in --model_dir)"),
         Flag("output", FILE, None, "JSON file of what --benchmark measured"),
         Flag("pictures", SWITCH, False, "leave a PNG per evaluated or predicted case, and one of the training curves"),
     ),

@@ -8,6 +8,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
+from utils.environment import share_of_cores
 from utils.errors import UserError
 from utils.files import replace_on_success
 from utils.preprocessing import SETTINGS, prepare_case
@@ -30,7 +31,7 @@ def keep(cases, settings, directory, progress=None):
     """
     _make_directory(directory)
     # Threads do, as SimpleITK, zlib and hashlib work outside Python's lock; and they are safe beside TensorFlow.
-    with concurrent.futures.ThreadPoolExecutor(_cores()) as executor:
+    with concurrent.futures.ThreadPoolExecutor(share_of_cores()) as executor:
         futures = [executor.submit(_keep_case, case, settings, directory) for case in cases]
         try:
             for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
@@ -46,12 +47,6 @@ def keep(cases, settings, directory, progress=None):
         between = "\n" if len(errors) > 1 else " "
         raise UserError(between.join(["%d of %d cases cannot be used:" % (len(errors), len(futures))] + errors))
     return [future.result() for future in futures]
-
-
-def _cores():
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _make_directory(directory):

@@ -1,27 +1,29 @@
 """How many workers were started, as their launcher tells each of them; known before TensorFlow is loaded."""
 
 import os
+import re
 
-# mpirun of Open MPI; horovodrun; MPICH and Intel MPI; srun.
+# mpirun of Open MPI; horovodrun; MPICH and Intel MPI.
 _SIZE = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
-_RANK = ("OMPI_COMM_WORLD_RANK", "HOROVOD_RANK", "PMI_RANK")
 _LOCAL_SIZE = ("OMPI_COMM_WORLD_LOCAL_SIZE", "HOROVOD_LOCAL_SIZE", "MPI_LOCALNRANKS")
+# srun --mpi=pmix: SLURM's own variables are those of any step, also of one that starts no MPI.
+_SRUN = "PMIX_RANK"
+_SRUN_SIZE = ("SLURM_STEP_NUM_TASKS",)
+_SRUN_LOCAL_SIZE = ("SLURM_STEP_TASKS_PER_NODE",)
 
 
 def size():
     """Workers of this run; 1 where no launcher started it."""
-    return _read(_SIZE, 1)
-
-
-def rank():
-    """This worker's number, counted from 0."""
-    return _read(_RANK, 0)
+    return _read(_SIZE, _SRUN_SIZE)
 
 
 def local_size():
     """Workers on this machine."""
-    return _read(_LOCAL_SIZE, 1)
+    return _read(_LOCAL_SIZE, _SRUN_LOCAL_SIZE)
 
 
-def _read(names, default):
-    return next((int(os.environ[name]) for name in names if name in os.environ), default)
+def _read(names, srun_names):
+    names += srun_names if _SRUN in os.environ else ()
+    # SLURM writes four tasks on each of two machines as 4(x2).
+    numbers = (re.match(r"[1-9]\d*", os.environ.get(name, "")) for name in names)
+    return next((int(number.group()) for number in numbers if number), 1)

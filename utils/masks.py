@@ -8,6 +8,7 @@ import os
 import numpy as np
 
 from utils import geometry, scores, volumes
+from utils.progress import say
 from utils.report import CaseScores
 
 FOLDER = "eval"
@@ -33,18 +34,21 @@ class MaskWriter:
         self.structures = structures
         self.folder = os.path.join(self.model_dir, FOLDER)
 
-    def write(self, case, probabilities, truth=None):
-        """Write the mask of a case from its probabilities float32 [X, Y, Z, K]; returns the image it lies on.
+    def write(self, case, probabilities):
+        """Write the mask of a case from its probabilities float32 [X, Y, Z, K]."""
+        self._write(case, volumes.read_channels(case.image)[0], probabilities, None)
 
-        The probabilities are brought back to the image's grid before the most probable class is taken.
-        """
-        image = volumes.read_channels(case.image)[0]
+    def _write(self, case, image, probabilities, truth):
+        # Brought back to the image's grid before the most probable class is taken.
         restored = geometry.restore_probabilities(probabilities, image)
         mask = np.argmax(restored, axis=-1).astype(np.uint8)
         volumes.write_mask(mask, image, mask_path(self.model_dir, case))
         if self.pictures:
             self._draw(case, image, mask, truth)
-        return image
+
+    def tell(self):
+        """Say where the masks are, and the pictures."""
+        say("masks{}: {}".format(" and pictures" if self.pictures else "", self.folder))
 
     def evaluate(self, case, probabilities, network_label):
         """Write the mask of a labelled case and score it: a ``CaseScores``, background left out.
@@ -54,7 +58,7 @@ class MaskWriter:
         """
         image = volumes.read_channels(case.image)[0]
         truth = volumes.to_array(volumes.read_label(case.label, image, self.classes))
-        self.write(case, probabilities, truth)
+        self._write(case, image, probabilities, truth)
         written = volumes.to_array(volumes.read_label(mask_path(self.model_dir, case), image, self.classes))
         return CaseScores(
             case.name,

@@ -1,6 +1,6 @@
 """The runner: a validated params dict and a job become an Estimator that trains, evaluates and predicts.
 
-Data flows one way: task -> cases -> kept volumes -> batches -> probabilities -> masks -> scores -> report.
+From the task to the report: task -> cases -> kept volumes -> batches -> probabilities -> masks -> scores -> report.
 """
 
 import functools
@@ -35,8 +35,18 @@ def run(params, job):
         runner = BenchmarkRunner(params, job)
     else:
         runner = Runner(params, job)
-    for part in params["exec_mode"].split("_and_"):
-        getattr(runner, part)()
+    try:
+        for part in params["exec_mode"].split("_and_"):
+            getattr(runner, part)()
+    except tf.estimator.NanLossDuringTrainingError as error:
+        raise UserError(
+            "--base_lr {}: training has diverged, the loss is not a number: use a smaller one with another "
+            "--model_dir".format(params["base_lr"])
+        ) from error
+    except tf.errors.OpError as error:
+        # A damaged checkpoint, a full disk, too little memory, a worker that is gone.
+        reason = error.message.strip().splitlines()[0]
+        raise UserError("--model_dir {}: TensorFlow cannot go on: {}".format(params["model_dir"], reason)) from error
     runner.finish()
 
 
@@ -148,7 +158,7 @@ class Runner:
         scores = self._everyones(scores)
         if self.workers.is_first:
             self._report(scores, checkpoint)
-            say("masks: {}".format(writer.folder))
+            writer.tell()
 
     def _everyones(self, scores):
         """The ``CaseScores`` of all workers, in the order of the held-out cases."""
@@ -180,7 +190,8 @@ class Runner:
                 writer.write(case, probabilities)
                 progress.update()
         self.workers.wait_for_all()
-        self._say("masks: {}".format(writer.folder))
+        if self.workers.is_first:
+            writer.tell()
 
     def _checkpoint(self):
         return _latest_checkpoint(params_file.checkpoint_folder(self.params))
@@ -200,7 +211,8 @@ class Runner:
             return
         dllogger.flush()
         log = run_log.log_path(self.params)
-        if self.params["pictures"] and self.params["exec_mode"] in params_file.TRAINING_MODES:
+        trained = self.params["exec_mode"] in params_file.TRAINING_MODES and not self.params["benchmark"]
+        if self.params["pictures"] and trained:
             from utils.pictures import training_curves
 
             curves = os.path.join(self.model_dir, "training_curves.png")
@@ -221,8 +233,18 @@ class Runner:
             "channels": len(self.params["modalities"]),
         }
         with self._progress(len(cases), description, "cases") as progress:
-            kept = keep(cases, settings, self.params["cache_dir"], lambda done, total: progress.update())
+            kept, error = self._kept(cases, settings, progress)
+        # All workers learn of it before one waits for another that has stopped.
+        failed = self.workers.gather([[error is not None]]).any()
+        if failed:
+            raise error or UserError("worker {}: stopped, since another one cannot go on".format(self.workers.rank))
         return data_loader.Volumes(kept)
+
+    def _kept(self, cases, settings, progress):
+        try:
+            return keep(cases, settings, self.params["cache_dir"], lambda done, total: progress.update()), None
+        except UserError as error:
+            return None, error
 
     def _estimator(self, folder, plan=None):
         run_config = tf.estimator.RunConfig(

@@ -31,6 +31,9 @@ def _soft_dice_of_class(probability, predicted, true):
     if not true.any() and not predicted.any():
         return np.nan
     probability = probability.astype(np.float64)
+    if not np.isfinite(probability).all():
+        # A network that has diverged has found nothing.
+        return 0.0
     return 2.0 * probability[true].sum() / (np.square(probability).sum() + np.count_nonzero(true))
 
 

@@ -15,8 +15,9 @@ def session_config(params, workers):
         allow_soft_placement=True,
     )
     config.gpu_options.allow_growth = True
-    if workers.size > 1:
-        config.gpu_options.visible_device_list = str(workers.local_rank)
+    if workers.size > 1 and gpus():
+        # Where the launcher gave each worker a GPU of its own, that is the only one it sees.
+        config.gpu_options.visible_device_list = str(workers.local_rank % len(gpus()))
     if params["xla"]:
         config.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
     if params["amp"] and not gpus() and not cpu_mixed_precision(config):

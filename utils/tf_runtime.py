@@ -13,7 +13,7 @@ import os
 
 import tensorflow.compat.v1 as tf
 
-__all__ = ["RUNTIME", "cpu_mixed_precision", "gpus", "scale_loss", "tf", "version"]
+__all__ = ["RUNTIME", "conv3d", "cpu_mixed_precision", "gpus", "relu", "scale_loss", "tf", "version"]
 
 tf.logging.set_verbosity(tf.logging.ERROR)
 tf.disable_v2_behavior()
@@ -21,6 +21,9 @@ tf.disable_v2_behavior()
 RUNTIME = "tf1" if tf.__version__.startswith("1.") else "tf2"
 
 _NVIDIA_BUILD = "NVIDIA_TENSORFLOW_VERSION" in os.environ
+# The oneDNN of TensorFlow 1.15 for CPUs writes outside its memory in the gradients of two operations in 3-D.
+_FAULTY_GRADIENTS = RUNTIME == "tf1" and not tf.test.is_built_with_cuda()
+_RELU_GRADIENT = "VNetReluGradient"
 
 
 def version():
@@ -42,6 +45,31 @@ def cpu_mixed_precision(session_config):
     rewrites = session_config.graph_options.rewrite_options
     rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
     return True
+
+
+def conv3d(volume, kernel, stride):
+    """Zero-padded 3-D convolution: [N, X, Y, Z, C] and a cubic kernel [S, S, S, C, F] -> [N, X/stride, .., F]."""
+    strides = [1, stride, stride, stride, 1]
+    size = kernel.shape[0].value
+    if _FAULTY_GRADIENTS and size > 3 and stride == 1:
+        # Only grids smaller than the kernel fail: zeros put around the grid beforehand make it larger.
+        margin = [size // 2, size // 2]
+        volume = tf.pad(volume, [[0, 0], margin, margin, margin, [0, 0]])
+        return tf.nn.conv3d(volume, kernel, strides, padding="VALID")
+    return tf.nn.conv3d(volume, kernel, strides, padding="SAME")
+
+
+def relu(values):
+    """ReLU; same shape out."""
+    if not _FAULTY_GRADIENTS:
+        return tf.nn.relu(values)
+    with tf.get_default_graph().gradient_override_map({"Relu": _RELU_GRADIENT}):
+        return tf.nn.relu(values)
+
+
+@tf.RegisterGradient(_RELU_GRADIENT)
+def _relu_gradient(operation, gradient):
+    return tf.where(operation.outputs[0] > 0, gradient, tf.zeros_like(gradient))
 
 
 def scale_loss(optimizer):

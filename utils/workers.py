@@ -45,12 +45,21 @@ class Workers:
         """Session hooks that start all workers from the variables of the first."""
         return [self._horovod.BroadcastGlobalVariablesHook(0)] if self._horovod else []
 
+    def equaliser(self, variables):
+        """A function (session) that gives all workers the first one's values of ``variables``; made here and now."""
+        if self._horovod is None or not variables:
+            return lambda session: None
+        operation = self._horovod.broadcast_variables(variables, 0)
+        return lambda session: session.run(operation)
+
     def gather(self, rows):
         """The rows of all workers, in their order: float64 [n, columns] -> [sum of n, columns], for everyone."""
         rows = np.asarray(rows, np.float64)
         if self._horovod is None:
             return rows
-        with tf.Graph().as_default(), tf.Session() as session:
+        # Without a GPU: the training's session decides which one this worker gets.
+        no_gpu = tf.ConfigProto(device_count={"GPU": 0})
+        with tf.Graph().as_default(), tf.Session(config=no_gpu) as session:
             return session.run(self._horovod.allgather(tf.constant(rows)))
 
     def wait_for_all(self):

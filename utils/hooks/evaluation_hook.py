@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 import dllogger
+from model.layers import MOVING_STATISTICS
 from utils import scores
 from utils.files import read_json, write_json_atomically
 from utils.hooks.training_hook import write_scalars
@@ -48,6 +49,8 @@ class EvaluationHook(tf.train.SessionRunHook):
         self._images = tf.placeholder(tf.float32, (None,) + self.image_shape, name="held_out_images")
         self._probabilities = self.network(self._images)
         self._gather = self.workers.gatherer(len(self.structures), "held_out_scores")
+        # Each worker has moving statistics of its own; those of the first are saved, and so are to be measured.
+        self._equalise = self.workers.equaliser(tf.get_collection(MOVING_STATISTICS))
         self._step = tf.train.get_global_step()
         if self.workers.is_first:
             self._prepare_to_keep()
@@ -63,6 +66,9 @@ class EvaluationHook(tf.train.SessionRunHook):
 
     def after_create_session(self, session, coord):
         self._done = session.run(self._step)
+        if self._done == 0 and self.workers.is_first:
+            # What an earlier run in this folder left is no rival to this one.
+            self._best = None
 
     def after_run(self, run_context, run_values):
         self._done += 1
@@ -70,6 +76,7 @@ class EvaluationHook(tf.train.SessionRunHook):
             self._evaluate(run_context.session)
 
     def _evaluate(self, session):
+        self._equalise(session)
         per_case = [
             scores.soft_dice(probabilities, self.volumes.label(index))[1:]
             for index, probabilities in enumerate(self._predict(session))

@@ -1,0 +1,39 @@
+"""The README names every flag with its default, and every file it links to is there."""
+
+import os
+import re
+
+import pytest
+
+from utils.flags import FLAGS, shown
+
+PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+with open(os.path.join(PROJECT, "README.md"), encoding="utf-8") as file:
+    README = file.read()
+
+
+@pytest.mark.parametrize("name", sorted(FLAGS))
+def test_every_flag_stands_in_the_table_with_its_default_and_meaning(name):
+    flag = FLAGS[name]
+    default = "" if flag.default is None else shown(flag.default)
+    assert "| `--{}` | {} | {} |".format(name, default, flag.help) in README
+
+
+def test_the_table_has_no_flag_that_is_gone():
+    assert {match for match in re.findall(r"^\| `--(\w+)` \|", README, re.MULTILINE)} == set(FLAGS)
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http|#)([^)]+)\)", README))))
+def test_linked_files_are_there(link):
+    assert os.path.exists(os.path.join(PROJECT, link))
+
+
+def test_linked_sections_are_there():
+    sections = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", README, re.M)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= sections
+
+
+def test_no_figure_is_left_open():
+    assert not re.search(r"@[A-Z]+@", README)
