@@ -110,7 +110,7 @@ class TestWhatIsLeftBehind:
         assert "epoch {}: loss 0.".format(EPOCHS) in output and "images/s;" in output
         for structure in STRUCTURES:
             assert any(line.startswith(structure + " ") for line in output.splitlines())
-        for told in ("scores: ", "masks: ", "training curves: ", "log: "):
+        for told in ("scores: ", "masks and pictures: ", "training curves: ", "log: "):
             (path,) = [line[len(told) :] for line in output.splitlines() if line.startswith(told)]
             assert os.path.exists(path)
         assert "training: {0}/{0} images (100%)".format(EPOCHS * TRAINED) in errors

@@ -99,6 +99,12 @@ class TestFiles:
         pictures = ["scan.png", "scored.png"] if wanted else []
         assert sorted(os.listdir(writer.folder)) == sorted(["scan.nii.gz", "scored.nii.gz"] + pictures)
 
+    @pytest.mark.parametrize("wanted, told", [(True, "masks and pictures: "), (False, "masks: ")])
+    def test_it_tells_where_they_are(self, params, capsys, wanted, told):
+        writer = MaskWriter(dict(params, pictures=wanted), list(CLASSES[1:]))
+        writer.tell()
+        assert capsys.readouterr().out == told + writer.folder + "\n"
+
 
 class TestContent:
     def test_the_structures_are_where_they_were(self, writer, make_scan, direction):

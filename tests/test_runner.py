@@ -36,7 +36,11 @@ def model(tmp_path_factory):
 @pytest.fixture
 def copied(model, tmp_path):
     """The shared model in a folder that a test may change; without masks, so that those found are new."""
-    copy = shutil.copytree(model.model_dir, str(tmp_path / "moved"))
+    return copy_of(model, tmp_path)
+
+
+def copy_of(model, parent):
+    copy = shutil.copytree(model.model_dir, str(parent / "moved"))
     shutil.rmtree(os.path.join(copy, "eval"))
     return model._replace(model_dir=copy)
 
@@ -77,24 +81,22 @@ class TestPrediction:
         assert len(set(found[0].values())) == TEST_CASES
 
     def test_every_mask_lies_on_its_image(self, copied):
-        run("predict", copied, "--batch_size", "3")
-        for name in masks(copied.model_dir):
+        run("predict", copied, "--batch_size", "3", "--pictures")
+        names = ["case_{}.nii.gz".format(10 + number) for number in range(TEST_CASES)]
+        pictures = [name.replace(".nii.gz", ".png") for name in names]
+        assert sorted(masks(copied.model_dir)) == sorted(names + pictures)
+        for name in names:
             mask, image = read_image(copied.model_dir, "eval", name), read_image(copied.data_dir, "imagesTs", name)
             assert grid_of(mask) == grid_of(image)
             assert mask.GetPixelIDTypeAsString() == "8-bit unsigned integer"
             # Both structures are found in each, about where they are.
             found, signal = voxels(copied.model_dir, "eval", name), voxels(copied.data_dir, "imagesTs", name)
             assert {1, 2} <= set(np.unique(found)) <= {0, 1, 2}
-            assert signal[found == 1].mean() > signal[found == 2].mean() > signal[found == 0].mean()
+            assert min(signal[found == 1].mean(), signal[found == 2].mean()) > signal[found == 0].mean() + 20
 
     def test_given_images_instead_of_the_tasks(self, copied):
         run("predict", copied, "--images", os.path.join(copied.data_dir, "imagesTr", "case_04.nii.gz"))
         assert list(masks(copied.model_dir)) == ["case_04.nii.gz"]
-
-    def test_pictures(self, copied):
-        run("predict", copied, "--pictures")
-        pictures = [name for name in masks(copied.model_dir) if name.endswith(".png")]
-        assert sorted(pictures) == ["case_{}.png".format(10 + number) for number in range(TEST_CASES)]
 
     def test_a_task_without_test_images(self, copied, tmp_path, capsys):
         task = make_task(tmp_path, test=0)
@@ -103,13 +105,15 @@ class TestPrediction:
         assert not os.path.exists(os.path.join(copied.model_dir, "eval"))
 
 
-class TestEvaluation:
-    @pytest.fixture(params=["1", "2", "5"])
-    def evaluated(self, request, copied):
-        # Three held-out cases: one by one, with a batch that is not full, in a batch larger than they are.
-        run("evaluate", copied, "--batch_size", request.param)
-        return copied
+@pytest.fixture(scope="module", params=["1", "2", "5"])
+def evaluated(request, model, tmp_path_factory):
+    """A copy of the model, evaluated: one by one, with a batch that is not full, in a batch larger than three cases."""
+    copy = copy_of(model, tmp_path_factory.mktemp("evaluated"))
+    run("evaluate", copy, "--batch_size", request.param)
+    return copy
 
+
+class TestEvaluation:
     def test_every_held_out_case_is_scored_once(self, evaluated):
         held_out = read_json(evaluated.model_dir, "split.json")["held_out"]
         assert len(held_out) == HELD_OUT
@@ -225,7 +229,7 @@ class TestTraining:
         assert "has been trained for {} epochs already".format(EPOCHS) in capsys.readouterr().out
         assert (content(copied.model_dir, "checkpoint"), losses(copied.model_dir)) == before
 
-    @pytest.mark.parametrize("flags", [(), ("--augment",), ("--seed", "1"), ("--split_seed", "1")])
+    @pytest.mark.parametrize("flags", [(), ("--augment",), ("--seed", "1")])
     def test_the_seed_decides_the_losses(self, model, tmp_path, flags):
         mine = model._replace(model_dir=str(tmp_path / "mine"))
         run("train", mine, "--train_epochs", "1", "--evaluate_every", "0", *TINY + flags)
