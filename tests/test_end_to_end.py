@@ -192,7 +192,12 @@ class TestResuming:
 def stop(arguments, model_dir, step, how):
     """Start main.py, end it by a signal once a checkpoint of a step from `step` is there; return a Finished."""
     process = subprocess.Popen(
-        command(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+        command(arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        # Where the tests run in the background of a script, SIGINT is ignored, and so it would be here.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         while process.poll() is None and not any(reached >= step for reached in steps_so_far(model_dir)):
