@@ -1,6 +1,7 @@
 """Fixtures of the tests that build graphs: a graph of their own, a tiny network's params, volumes, a log."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -10,6 +11,10 @@ from utils import environment
 from utils.flags import FLAGS
 from utils.kept_copy import Kept
 from utils.tasks import Case
+
+# In the background of a script, and under nohup, these are ignored, and so they would be by all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Before any test loads TensorFlow: one thread is quickest for tiny volumes, and repeatable.
 environment.configure({"threads": 1, "amp": False, "xla": False})

@@ -196,8 +196,6 @@ def stop(arguments, model_dir, step, how):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,
-        # Where the tests run in the background of a script, SIGINT is ignored, and so it would be here.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         while process.poll() is None and not any(reached >= step for reached in steps_so_far(model_dir)):

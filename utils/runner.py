@@ -44,10 +44,18 @@ def run(params, job):
             "--model_dir".format(params["base_lr"])
         ) from error
     except tf.errors.OpError as error:
-        # A damaged checkpoint, a full disk, too little memory, a worker that is gone.
-        reason = error.message.strip().splitlines()[0]
-        raise UserError("--model_dir {}: TensorFlow cannot go on: {}".format(params["model_dir"], reason)) from error
+        raise UserError("--model_dir {}: {}".format(params["model_dir"], _reason(error))) from error
     runner.finish()
+
+
+def _reason(error):
+    """What stopped TensorFlow, in one line: a damaged checkpoint, a full disk, a worker that is gone."""
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return "out of memory: use a smaller --batch_size or --input_shape"
+    about_the_graph = ("Graph execution", "Detected at", "Original stack", "Hint", "File ", "node ", "[[", "defined at")
+    lines = [line.strip() for line in error.message.splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(about_the_graph)]
+    return "TensorFlow cannot go on: {}".format((told or [type(error).__name__])[0])
 
 
 class Runner:
