@@ -7,7 +7,7 @@ export PYTHON ?=
 export DATA_DIR ?=
 # Where checkpoints, log, masks, scores and pictures go (default: results/demo, or results/demo-tf1).
 export MODEL_DIR ?=
-export EPOCHS ?= 40
+export EPOCHS ?= 34
 export BATCH_SIZE ?= 2
 # More arguments for pytest, for example PYTEST_ARGS="-k geometry -x".
 PYTEST_ARGS ?=
