@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from command_line import checkpoint_steps, read_json
 
-from utils.hooks.evaluation_hook import EvaluationHook, best_score
+from utils.hooks.evaluation_hook import OVERLAYS, EvaluationHook, best_score
+from utils.overlays import overlay_png
 from utils.scores import mean_of_defined, soft_dice
 from utils.tf_runtime import tf
 from utils.workers import Workers
@@ -95,15 +96,19 @@ class Training:
         return float(tf.train.load_variable(tf.train.latest_checkpoint(self.best_dir), "weight"))
 
     def summaries(self):
-        """What TensorBoard reads: {(tag, step): value}."""
+        """What TensorBoard reads: {(tag, step): value}, the value of a picture being its PNG."""
         # The session's own events go to the same writer, which may have written half of one.
         tf.summary.FileWriterCache.get(self.model_dir).flush()
         found = {}
         for name in sorted(os.listdir(self.model_dir)):
             if name.startswith("events.out.tfevents."):
                 for event in tf.train.summary_iterator(os.path.join(self.model_dir, name)):
-                    found.update({(value.tag, event.step): value.simple_value for value in event.summary.value})
+                    found.update({(value.tag, event.step): _content(value) for value in event.summary.value})
         return found
+
+
+def _content(value):
+    return value.image.encoded_image_string if value.HasField("image") else value.simple_value
 
 
 @pytest.fixture
@@ -133,7 +138,8 @@ class TestScores:
             for step in (2, 4)
             for name, value in zip(STRUCTURES, expected_dice(training.volumes, WEIGHTS[step - 1]))
         }
-        assert training.summaries() == pytest.approx(expected, rel=1e-5)
+        scalars = {key: value for key, value in training.summaries().items() if key[0].startswith("held_out/")}
+        assert scalars == pytest.approx(expected, rel=1e-5)
 
     @pytest.mark.parametrize(
         "steps_per_epoch, every_epochs, epochs", [(1, 2, [2, 4, 6]), (2, 1, [1, 2, 3]), (3, 2, [2]), (2, 4, [])]
@@ -161,6 +167,28 @@ class TestScores:
             np.save(kept.image, np.eye(3, dtype=np.float32)[label])
         training.run([2.0])
         assert logged() == [] and not os.path.exists(training.best_dir)
+
+
+class TestOverlays:
+    def test_tensorboard_has_those_of_the_first_cases_after_each_evaluation(self, training):
+        training.run(WEIGHTS[:4], batch_size=2, steps_per_epoch=2)
+        shown = {key: value for key, value in training.summaries().items() if isinstance(value, bytes)}
+        volumes = training.volumes
+        expected = {
+            ("overlay/case_{}".format(index), step): overlay_png(
+                volumes.image(index)[..., 0],
+                probabilities(volumes, WEIGHTS[step - 1])[index].argmax(axis=-1),
+                volumes.label(index),
+            )
+            for step in (2, 4)
+            for index in range(OVERLAYS)
+        }
+        assert shown == expected
+
+    def test_as_many_as_there_are_cases(self, training, kept_volumes):
+        training.volumes = kept_volumes(1, SHAPE, channels=3)
+        training.run(WEIGHTS[:1])
+        assert len([value for value in training.summaries().values() if isinstance(value, bytes)]) == 1
 
 
 class TestBest:

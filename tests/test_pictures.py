@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from utils import pictures
+from utils import pictures, slices
 from utils.errors import UserError
 from utils.pictures import case_picture, training_curves
 
@@ -72,13 +72,13 @@ class TestCasePicture:
     def test_contours_have_the_structure_colours(self, tmp_path):
         mask = np.maximum(mask_of(), mask_of(start=(4, 15, 3), value=2))
         pixels = draw(tmp_path, mask=mask)
-        for colour, other in zip(pictures.COLOURS, (True, True, False)):
+        for colour, other in zip(slices.COLOURS, (True, True, False)):
             assert (colour_places(pixels, colour)[0].size > 50) == other
 
     def test_a_structure_that_is_not_there_has_no_contour(self, tmp_path):
         pixels = draw(tmp_path)
-        assert colour_places(pixels, pictures.COLOURS[0])[0].size > 50
-        assert colour_places(pixels, pictures.COLOURS[1])[0].size == 0
+        assert colour_places(pixels, slices.COLOURS[0])[0].size > 50
+        assert colour_places(pixels, slices.COLOURS[1])[0].size == 0
 
     def test_truth_is_drawn_in_white(self, tmp_path):
         image = np.zeros(SHAPE, np.float32)
@@ -92,7 +92,7 @@ class TestCasePicture:
         box = pictures._panel_boxes(SHAPE, SPACING)[0]
         left, width = box[0] * 1200, box[2] * 1200
         bottom, height = box[1] * 450, box[3] * 450
-        rows, columns = colour_places(pixels, pictures.COLOURS[0], rows=slice(None))
+        rows, columns = colour_places(pixels, slices.COLOURS[0], rows=slice(None))
         inside = (columns < left + width) & (rows < 450 - bottom)
         rows, columns = rows[inside], columns[inside]
         # Voxels 4 to 9 of 20 across, 6 to 14 of 31 upwards.
@@ -121,7 +121,7 @@ class TestCasePicture:
         ids=["constant", "all not a number", "some infinite", "boolean"],
     )
     def test_awkward_images(self, tmp_path, image):
-        assert colour_places(draw(tmp_path, image=image), pictures.COLOURS[0])[0].size > 50
+        assert colour_places(draw(tmp_path, image=image), slices.COLOURS[0])[0].size > 50
 
     @pytest.mark.filterwarnings("error")
     def test_nothing_marked(self, tmp_path):
@@ -131,7 +131,7 @@ class TestCasePicture:
     def test_more_structures_than_colours(self, tmp_path):
         mask = mask_of(value=7)
         pixels = draw(tmp_path, mask=mask, structures=["structure {}".format(number) for number in range(1, 9)])
-        assert colour_places(pixels, pictures.COLOURS[0])[0].size > 50
+        assert colour_places(pixels, slices.COLOURS[0])[0].size > 50
 
     def test_texts_that_look_like_formulas(self, tmp_path):
         draw(tmp_path, title="a_$\\frac{$_b", structures=("$x^{$", "b"))
@@ -151,19 +151,6 @@ class TestCasePicture:
             draw(tmp_path, name="pictures/case.png")
 
 
-class TestMiddle:
-    def test_centre_of_what_is_marked(self):
-        assert pictures._middle(SHAPE, mask_of(size=(5, 9, 3)) > 0) == (6, 10, 4)
-
-    def test_middle_of_the_image_where_nothing_is(self):
-        assert pictures._middle(SHAPE, np.zeros(SHAPE, bool)) == (10, 15, 7)
-
-    def test_two_halves_are_not_cut_between(self):
-        marked = (mask_of(size=(2, 2, 2)) + mask_of(start=(16, 28, 10), size=(2, 2, 2))) > 0
-        for axis, index in enumerate(pictures._middle(SHAPE, marked)):
-            assert marked.take(index, axis=axis).any()
-
-
 class TestTrainingCurves:
     def test_size_and_curves(self, tmp_path):
         log = write_log(
@@ -174,7 +161,7 @@ class TestTrainingCurves:
         training_curves(path, log)
         pixels = pixels_of(path)
         assert pixels.shape == (450, 1200, 3)
-        assert all(colour_places(pixels, colour)[0].size > 100 for colour in ("#404040",) + pictures.COLOURS[:2])
+        assert all(colour_places(pixels, colour)[0].size > 100 for colour in ("#404040",) + slices.COLOURS[:2])
 
     @pytest.mark.filterwarnings("error")
     @pytest.mark.parametrize("data", [{"loss": 0.5}, {"soft_dice_A": 0.5}, {"loss": float("nan"), "soft_dice_A": None}])

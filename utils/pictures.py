@@ -10,13 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from utils.errors import UserError
 from utils.files import replace_on_success
+from utils.slices import PLANES, colour_of, cut, grey_window, middle_of
 
 SIZE_INCHES = (12.0, 4.5)
 DOTS_PER_INCH = 100
-# Distinct for colour-blind eyes, and bright on grey.
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#D55E00", "#CC79A7")
-GREY_WINDOW_PERCENTILES = (0.5, 99.5)
-VOXELS_FOR_WINDOW = 1e6
 AXES = "xyz"
 BACKGROUND, FOREGROUND = "#16181B", "#F2F2F2"
 EVENT_START = "DLLL "
@@ -46,13 +43,13 @@ def case_picture(path, image, spacing, mask, truth=None, structures=(), title=""
     for label in labels:
         if label.shape != image.shape:
             raise ValueError("a mask of shape {} does not fit an image of {}".format(label.shape, image.shape))
-    middle = _middle(image.shape, np.logical_or.reduce([label > 0 for label in labels]))
-    window = _grey_window(image)
+    middle = middle_of(image.shape, np.logical_or.reduce([label > 0 for label in labels]))
+    window = grey_window(image)
     figure = _figure(BACKGROUND)
-    for box, (across, up, through) in zip(_panel_boxes(image.shape, spacing), _PLANES):
+    for box, (across, up, through) in zip(_panel_boxes(image.shape, spacing), PLANES):
         axes = figure.add_axes(box)
-        _draw_slice(axes, _slice(image, through, middle), window, spacing[up] / spacing[across])
-        _draw_contours(axes, [_slice(label, through, middle) for label in labels], len(structures))
+        _draw_slice(axes, cut(image, through, middle), window, spacing[up] / spacing[across])
+        _draw_contours(axes, [cut(label, through, middle) for label in labels], len(structures))
         place = "{}-{} plane, {} = {}".format(AXES[across], AXES[up], AXES[through], middle[through])
         axes.set_title(place, fontsize=9, color=FOREGROUND)
     figure.suptitle(_literal(title), fontsize=12, y=0.98, color=FOREGROUND)
@@ -64,36 +61,11 @@ def case_picture(path, image, spacing, mask, truth=None, structures=(), title=""
     _save(figure, path)
 
 
-# (across, up, through): the axes of the image that each panel shows, and the one it cuts.
-_PLANES = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
-
-
-def _middle(shape, marked):
-    if not marked.any():
-        return tuple(size // 2 for size in shape)
-    return tuple(_middle_along(marked, axis) for axis in range(3))
-
-
-def _middle_along(marked, axis):
-    counts = marked.sum(axis=tuple(other for other in range(3) if other != axis))
-    positions = np.flatnonzero(counts)
-    centre = np.average(np.arange(counts.size), weights=counts)
-    return int(positions[np.abs(positions - centre).argmin()])
-
-
-def _grey_window(image):
-    step = max(1, int(np.ceil((image.size / VOXELS_FOR_WINDOW) ** (1.0 / 3.0))))
-    sample = image[::step, ::step, ::step].astype(np.float64)
-    sample = sample[np.isfinite(sample)]
-    low, high = np.percentile(sample, GREY_WINDOW_PERCENTILES) if sample.size else (0.0, 1.0)
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
-
-
 def _panel_boxes(shape, spacing, left=0.02, right=0.98, bottom=0.13, top=0.86, gap=0.03):
     """Returns [left, bottom, width, height] of each panel in figure units, all to one scale in mm."""
     extent = [size * step for size, step in zip(shape, spacing)]
-    widths = [extent[across] for across, _, _ in _PLANES]
-    heights = [extent[up] for _, up, _ in _PLANES]
+    widths = [extent[across] for across, _, _ in PLANES]
+    heights = [extent[up] for _, up, _ in PLANES]
     width_inches = (right - left - 2 * gap) * SIZE_INCHES[0]
     height_inches = (top - bottom) * SIZE_INCHES[1]
     scale = min(width_inches / sum(widths), height_inches / max(heights))
@@ -107,10 +79,6 @@ def _panel_boxes(shape, spacing, left=0.02, right=0.98, bottom=0.13, top=0.86, g
     return boxes
 
 
-def _slice(volume, through, middle):
-    return volume.take(middle[through], axis=through)
-
-
 def _draw_slice(axes, grey, window, aspect):
     grey = np.where(np.isfinite(grey), grey, window[0])
     axes.imshow(
@@ -121,7 +89,7 @@ def _draw_slice(axes, grey, window, aspect):
 
 def _draw_contours(axes, labels, structures):
     for number in range(1, structures + 1):
-        _draw_outline(axes, labels[0] == number, colors=[_colour(number)], linewidths=1.8)
+        _draw_outline(axes, labels[0] == number, colors=[colour_of(number)], linewidths=1.8)
     for truth in labels[1:]:
         for number in range(1, structures + 1):
             _draw_outline(axes, truth == number, colors="white", linewidths=1.1, linestyles="dashed")
@@ -139,13 +107,9 @@ def _draw_outline(axes, inside, **style):
     axes.set_ylim(limits[1])
 
 
-def _colour(number):
-    return COLOURS[(number - 1) % len(COLOURS)]
-
-
 def _legend_handles(structures, with_truth):
     handles = [
-        Line2D([], [], color=_colour(number), linewidth=2.5, label=_literal(name))
+        Line2D([], [], color=colour_of(number), linewidth=2.5, label=_literal(name))
         for number, name in enumerate(structures, 1)
     ]
     if with_truth:
@@ -172,7 +136,7 @@ def training_curves(path, log_path):
     panels = figure.subplots(1, 2 if names else 1, squeeze=False)[0]
     _draw_curves(panels[0], epochs, {"loss": "#404040"}, "training loss")
     if names:
-        colours = {name: _colour(number) for number, name in enumerate(names, 1)}
+        colours = {name: colour_of(number) for number, name in enumerate(names, 1)}
         _draw_curves(panels[1], epochs, colours, "held-out soft Dice")
         panels[1].set_ylim(0.0, 1.0)
         panels[1].legend(loc="lower right", frameon=False)

@@ -1,4 +1,4 @@
-"""Held-out soft Dice at the end of epochs, and the checkpoint that was best by it."""
+"""Held-out soft Dice at the end of epochs, pictures of a few cases, and the checkpoint that was best by it."""
 
 import os
 
@@ -9,9 +9,13 @@ from model.layers import MOVING_STATISTICS
 from utils import scores
 from utils.files import read_json, write_json_atomically
 from utils.hooks.training_hook import write_scalars
+from utils.overlays import overlay_png
 from utils.params import BEST_FOLDER
 from utils.run_log import dice_name
 from utils.tf_runtime import tf
+
+# Cases whose masks TensorBoard shows after each evaluation.
+OVERLAYS = 3
 
 
 class EvaluationHook(tf.train.SessionRunHook):
@@ -77,10 +81,11 @@ class EvaluationHook(tf.train.SessionRunHook):
 
     def _evaluate(self, session):
         self._equalise(session)
-        per_case = [
-            scores.soft_dice(probabilities, self.volumes.label(index))[1:]
-            for index, probabilities in enumerate(self._predict(session))
-        ]
+        per_case = []
+        for index, probabilities in enumerate(self._predict(session)):
+            per_case.append(scores.soft_dice(probabilities, self.volumes.label(index))[1:])
+            if self.workers.is_first and index < OVERLAYS:
+                self._show(index, probabilities)
         everyones = self._gather(session, np.reshape(per_case, [-1, len(self.structures)]))
         if self.workers.is_first:
             self._tell(session, scores.mean_of_defined(everyones, axis=0))
@@ -105,6 +110,14 @@ class EvaluationHook(tf.train.SessionRunHook):
             indices = range(first, min(first + self.batch_size, len(self.volumes)))
             for probabilities in session.run(self._probabilities, {self._images: self.volumes.images(indices)}):
                 yield probabilities
+
+    def _show(self, index, probabilities):
+        """TensorBoard's picture of one case: the mask on the network's grid over the first channel."""
+        mask = np.argmax(probabilities, axis=-1).astype(np.uint8)
+        png = overlay_png(self.volumes.image(index)[..., 0], mask, self.volumes.label(index))
+        tag = "overlay/" + self.volumes.kept[index].case.name
+        value = tf.Summary.Value(tag=tag, image=tf.Summary.Image(encoded_image_string=png))
+        self._writer.add_summary(tf.Summary(value=[value]), self._done)
 
     def _keep_best(self, session, mean):
         os.makedirs(self.best_dir, exist_ok=True)
