@@ -24,16 +24,19 @@ from command_line import (
     succeed,
     trained_model,
 )
+from two_hosts import ADDRESSES, TwoHosts, Unavailable
 
 from examples.launching import workers_command
 
 pytest.importorskip("horovod.tensorflow", reason="Horovod is not installed; `make test` installs it")
 
 
-def start_workers(*arguments, workers=2, hosts=None, launcher="mpirun", output=subprocess.PIPE):
-    """Start main.py in several workers; returns the launcher's process."""
+def start_workers(*arguments, workers=2, hosts=None, launcher="mpirun", output=subprocess.PIPE, machines=None):
+    """Start main.py in several workers, on the first of the `machines` if any; returns the launcher's process."""
+    line = workers_command(command(arguments), workers, hosts, launcher)
     return subprocess.Popen(
-        workers_command(command(arguments), workers, hosts, launcher),
+        machines.on_first(line) if machines else line,
+        env=machines.environment() if machines else None,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -148,7 +151,7 @@ class TestPrediction:
         succeed(*options)
         assert all((folder / name).read_bytes() == content for name, content in masks.items())
 
-    def test_two_hosts(self, pair, data_dir):
+    def test_two_names_of_one_host(self, pair, data_dir):
         model_dir, _ = pair
         options = ("--exec_mode", "predict", "--data_dir", data_dir, "--model_dir", model_dir, "--threads", 1)
         output = run_workers(*options, hosts=[("localhost", 1), ("127.0.0.1", 1)])
@@ -160,6 +163,29 @@ class TestPrediction:
         (model_dir / "eval" / os.path.basename(image)).unlink()
         run_workers("--exec_mode", "predict", "--model_dir", model_dir, "--images", image, "--threads", 1)
         assert (model_dir / "eval" / os.path.basename(image)).exists()
+
+
+class TestTwoHosts:
+    def test_train_and_evaluate_over_the_network(self, tmp_path, data_dir, pair):
+        model_dir, options = tmp_path / "model", ("--exec_mode", "train_and_evaluate", "--train_epochs", 12)
+        options = TINY + options + ("--batch_size", 1, "--data_dir", data_dir, "--model_dir", model_dir)
+        try:
+            with TwoHosts(tmp_path) as machines:
+                run_workers(*options, hosts=[(address, 1) for address in ADDRESSES], machines=machines)
+                # At the least the 48 steps' gradients, 4 bytes for each of the network's parameters.
+                assert machines.bytes_over_the_cable() > 48 * 4 * trainable_parameters(model_dir)
+        except Unavailable as reason:
+            pytest.skip("two hosts cannot be made here: {}".format(reason))
+        assert checkpoint_steps(model_dir)[-1] == 48
+        there, here = (read_json(folder, "evaluation.json") for folder in (model_dir, pair[0]))
+        assert [entry["case"] for entry in there["cases"]] == [entry["case"] for entry in here["cases"]]
+        for structure, dice in here["mean"]["hard_dice"].items():
+            assert there["mean"]["hard_dice"][structure] == pytest.approx(dice, abs=0.03)
+
+
+def trainable_parameters(model_dir):
+    """The number of them in the last checkpoint, whose optimizer keeps its momentum for each."""
+    return sum(value.size for name, value in weights(model_dir).items() if name.endswith("/RMSProp"))
 
 
 class TestKilledWorker:
