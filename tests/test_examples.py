@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from command_line import HELD_OUT, TEST_CASES, TINY, TINY_NETWORK, make_task, read_json
+from command_line import HELD_OUT, TEST_CASES, TINY, TINY_NETWORK, TRAINED, checkpoint_steps, make_task, read_json
 from launchers import PROJECT, Machine
 
 from examples import benchmarking
@@ -229,3 +229,41 @@ class TestRealRuns:
         names = ["benchmark.json", "benchmark.md", "benchmark_latency.png", "benchmark_predict.png"]
         assert sorted(os.listdir(str(tmp_path / "images"))) == names
         assert "| 1 | 999999 | 16x16x16 | out of memory |" in (tmp_path / "images" / "benchmark.md").read_text()
+
+
+class TestTwoWorkers:
+    """Skipped without Horovod, which `make test` installs."""
+
+    @pytest.fixture(scope="class")
+    def trained(self, tmp_path_factory):
+        """(task's folder, folder of a model that two workers have trained on all of its cases)."""
+        pytest.importorskip("horovod", reason="Horovod is not installed; `make test` installs it")
+        folder = tmp_path_factory.mktemp("two")
+        data_dir, model_dir = make_task(folder), str(folder / "model")
+        folders = ("--data_dir", data_dir, "--model_dir", model_dir)
+        run_script("vnet_train.py", "--gpus", 2, "--batch_size", 2, "--epochs", 2, *folders + TINY_NETWORK)
+        return data_dir, model_dir
+
+    def test_train_on_all_cases(self, trained):
+        _, model_dir = trained
+        split = read_json(model_dir, "split.json")
+        assert len(split["training"]) == TRAINED + HELD_OUT and split["held_out"] == []
+        assert read_json(model_dir, "params.json")["workers"] == 2
+        # Five of the ten cases for each, in steps of two.
+        assert checkpoint_steps(model_dir)[-1] == 2 * 3
+
+    def test_predict(self, trained):
+        data_dir, model_dir = trained
+        folders = ("--data_dir", data_dir, "--model_dir", model_dir)
+        run_script("vnet_predict.py", "--gpus", 2, "--batch_size", 4, *folders)
+        masks = [name for name in os.listdir(os.path.join(model_dir, "eval")) if name.endswith(".nii.gz")]
+        assert len(masks) == TEST_CASES
+
+    def test_benchmark_counts_both(self, trained, tmp_path):
+        data_dir, model_dir = trained
+        folders = ("--data_dir", data_dir, "--model_dir", model_dir, "--output", tmp_path / "figures.json")
+        run_script("vnet_benchmark.py", "--mode", "train", "--gpus", 2, "--batch_size", 3, *folders + BENCHMARK)
+        figures = read_json(tmp_path, "figures.json")
+        assert figures["settings"]["workers"] == 2
+        # The mean of two workers' step times: theirs add up to twice one's rate, or nearly so.
+        assert figures["images_per_second"] * figures["latency_ms"]["mean"] == pytest.approx(2 * 3 * 1000, rel=0.2)
