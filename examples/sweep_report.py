@@ -6,7 +6,7 @@ PRECISIONS = {False: "FP32", True: "mixed precision"}
 NOT_APPLICABLE = "N/A"
 NOT_MEASURED = ""
 # What differs from cell to cell stands in the cells.
-OF_THE_CELL = ("batch_size", "workers", "amp")
+OF_THE_CELL = ("batch_size", "workers", "amp", "threads")
 LATENCIES = ("mean", "p90", "p95", "p99")
 
 
@@ -17,18 +17,26 @@ def summary(rows):
         rows: list of dicts with the fields of `examples.benchmarking.Cell` and either those of a benchmark's output
             file or "error" (str).
 
-    It has "cells": a dict each with "mode", "workers", "batch_size", "amp" and either "images_per_second" and
-    "latency_ms" or "error"; and, once a cell was measured, "hardware", "runtime" and "settings" (those all share).
+    It has "cells": a dict each with "mode", "workers", "batch_size", "amp" and either "images_per_second",
+    "latency_ms" and "threads" (of each worker) or "error"; and, once a cell was measured, "hardware", "runtime" and
+    "settings" (those all share).
     """
-    cells = [
-        {name: value for name, value in row.items() if name not in ("settings", "hardware", "runtime")} for row in rows
-    ]
+    cells = [_cell(row) for row in rows]
     measured = [row for row in rows if "error" not in row]
     if not measured:
         return {"cells": cells}
     first = measured[0]
     settings = {name: value for name, value in first["settings"].items() if name not in OF_THE_CELL}
-    return {"hardware": first["hardware"], "runtime": first["runtime"], "settings": settings, "cells": cells}
+    # Only several workers name Horovod's version.
+    runtime = {name: value for row in measured for name, value in row["runtime"].items()}
+    return {"hardware": first["hardware"], "runtime": runtime, "settings": settings, "cells": cells}
+
+
+def _cell(row):
+    cell = {name: value for name, value in row.items() if name not in ("settings", "hardware", "runtime")}
+    if "settings" in row:
+        cell["threads"] = row["settings"]["threads"]
+    return cell
 
 
 def cell_name(cell):

@@ -1,10 +1,7 @@
-import json
-
 import numpy as np
 import pytest
 
 from utils import benchmark, data_loader
-from utils.errors import UserError
 from utils.hooks.profiling_hook import step_figures
 from utils.tf_runtime import tf
 
@@ -96,13 +93,3 @@ class TestResult:
         assert wanted.items() <= result["settings"].items()
         assert set(result["hardware"]) == {"cpu", "cores", "gpus"}
         assert result["runtime"]["tensorflow"].split()[1] == tf.__version__
-
-    def test_is_written_as_json(self, result, tmp_path):
-        path = tmp_path / "folder" / "figures.json"
-        benchmark.write(str(path), result)
-        assert json.loads(path.read_text()) == result
-
-    def test_what_cannot_be_written_is_told(self, result, tmp_path):
-        (tmp_path / "file").write_text("")
-        with pytest.raises(UserError, match="figures.json: cannot be written"):
-            benchmark.write(str(tmp_path / "file" / "figures.json"), result)

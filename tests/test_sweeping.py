@@ -20,9 +20,10 @@ def row(mode, workers, batch_size, amp, speed):
     if isinstance(speed, str):
         return dict(cell, error=speed)
     latency = {"mean": 10.0, "p90": 11.0, "p95": 12.0, "p99": 13.5}
-    settings = dict(SETTINGS, batch_size=batch_size, workers=workers, amp=amp)
+    settings = dict(SETTINGS, batch_size=batch_size, workers=workers, amp=amp, threads=4 // workers)
+    runtime = dict(RUNTIME, **({"horovod": "0.28.1"} if workers > 1 else {}))
     return dict(
-        cell, images_per_second=speed, latency_ms=latency, settings=settings, hardware=HARDWARE, runtime=RUNTIME
+        cell, images_per_second=speed, latency_ms=latency, settings=settings, hardware=HARDWARE, runtime=runtime
     )
 
 
@@ -50,10 +51,12 @@ def lines(text, start):
 class TestSummary:
     def test_what_all_cells_share_stands_once(self):
         summary = sweep_report.summary(ROWS)
-        assert (summary["hardware"], summary["runtime"], summary["settings"]) == (HARDWARE, RUNTIME, SETTINGS)
+        assert (summary["hardware"], summary["settings"]) == (HARDWARE, SETTINGS)
+        assert summary["runtime"] == dict(RUNTIME, horovod="0.28.1")
         assert len(summary["cells"]) == len(ROWS)
         assert summary["cells"][3] == row("train", 4, 2, True, "out of memory")
-        wanted = {"mode": "train", "workers": 1, "batch_size": 2, "amp": False, "images_per_second": 10.0}
+        wanted = {"mode": "train", "workers": 1, "batch_size": 2, "amp": False, "images_per_second": 10.0, "threads": 4}
+        assert summary["cells"][2]["threads"] == 1
         assert summary["cells"][0] == dict(wanted, latency_ms=ROWS[0]["latency_ms"])
         assert json.loads(json.dumps(summary)) == summary
 

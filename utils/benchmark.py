@@ -9,7 +9,6 @@ import sys
 from utils import hardware
 from utils.data_loader import Volumes
 from utils.environment import threads
-from utils.files import write_json_atomically
 from utils.hooks.profiling_hook import PERCENTILES
 from utils.params import MODEL_SETTINGS
 from utils.tf_runtime import tf, version
@@ -75,8 +74,3 @@ def _runtime():
     if "horovod" in sys.modules:
         versions["horovod"] = sys.modules["horovod"].__version__
     return versions
-
-
-def write(path, value):
-    """Write what `result` returns as JSON; raises UserError where the system refuses."""
-    write_json_atomically(path, value)

@@ -3,6 +3,7 @@
 import tempfile
 
 from utils import benchmark, data_loader, hardware
+from utils.files import write_json_atomically
 from utils.hooks.profiling_hook import ProfilingHook
 from utils.runner import Runner
 
@@ -56,5 +57,5 @@ class BenchmarkRunner(Runner):
         result = benchmark.result(self.params, hook.mode, hook.figures)
         self._say("measured on {}".format(hardware.in_words(result["hardware"])))
         if self.params["output"] and self.workers.is_first:
-            benchmark.write(self.params["output"], result)
+            write_json_atomically(self.params["output"], result)
             self._say("figures: {}".format(self.params["output"]))
