@@ -4,6 +4,8 @@ Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C channel
 Every volume is [N, X, Y, Z, C]; ``settings`` is the ``NetworkSettings`` of ``model/vnet.py``.
 """
 
+import zlib
+
 from utils.tf_runtime import conv3d, relu, tf
 
 BATCH_NORM_MOMENTUM = 0.99
@@ -15,20 +17,29 @@ MOVING_STATISTICS = "moving_statistics"
 def convolution(volume, filters, size, stride=1, bias=False):
     """Zero-padded 3-D convolution: [N, X, Y, Z, C] -> [N, X/stride, Y/stride, Z/stride, filters]."""
     channels = volume.shape[-1].value
-    kernel = tf.get_variable("kernel", [size, size, size, channels, filters])
-    volume = conv3d(volume, kernel, stride)
+    volume = conv3d(volume, _kernel([size, size, size, channels, filters]), stride)
     return _add_bias(volume, filters) if bias else volume
 
 
 def transposed_convolution(volume, filters, bias=False):
     """Transposed 2x2x2 convolution of stride 2: [N, X, Y, Z, C] -> [N, 2X, 2Y, 2Z, filters]."""
     channels = volume.shape[-1].value
-    kernel = tf.get_variable("kernel", [2, 2, 2, filters, channels])
+    kernel = _kernel([2, 2, 2, filters, channels])
     spatial = [2 * size for size in volume.shape[1:4].as_list()]
     shape = tf.stack([tf.shape(volume)[0]] + spatial + [filters])
     volume = tf.nn.conv3d_transpose(volume, kernel, shape, strides=[1, 2, 2, 2, 1], padding="SAME")
     volume.set_shape([None] + spatial + [filters])
     return _add_bias(volume, filters) if bias else volume
+
+
+def _kernel(shape):
+    """The kernel of this scope; uniform to begin with (Glorot and Bengio 2010, section 4.2.1).
+
+    It is drawn from the graph's seed and its own name alone, so that one seed starts the same network on all
+    versions of TensorFlow, whatever else is in the graph.
+    """
+    own_seed = zlib.crc32(tf.get_variable_scope().name.encode("utf-8")) & 0x7FFFFFFF
+    return tf.get_variable("kernel", shape, initializer=tf.glorot_uniform_initializer(own_seed))
 
 
 def _add_bias(volume, filters):

@@ -9,6 +9,8 @@ from utils.tf_runtime import tf
 from utils.var_storage import master_weights_scope
 
 CLIP_NORM = 1.0
+# The variables of TensorFlow's dynamic loss scale, which only float16 has.
+LOSS_SCALE = ("current_loss_scale", "good_steps")
 
 
 def network_settings(params):
@@ -30,7 +32,7 @@ def probabilities_of(images, params):
     return tf.nn.softmax(vnet(images, network_settings(params), training=False, scope=master_weights_scope))
 
 
-def model_fn(features, labels, mode, params):
+def model_fn(features, labels, mode, params, config):
     """Build the graph of one mode.
 
     Args:
@@ -41,6 +43,7 @@ def model_fn(features, labels, mode, params):
         params: the validated params dict, with ``labels`` (structure names by value) and
             ``wrap_optimizer``, a function from optimizer to optimizer that adds what the machine needs
             (averaging over workers, loss scaling); ``workers`` and ``steps_per_epoch`` for the learning rate.
+        config: the ``tf.estimator.RunConfig``, which says how many checkpoints are kept.
 
     Returns:
         An ``EstimatorSpec``: predictions {"probabilities": float32 [N, X, Y, Z, K]}, or loss and train_op.
@@ -58,7 +61,24 @@ def model_fn(features, labels, mode, params):
     loss = tf.identity(dice_loss(logits, labels), name="loss")
     optimizer = params["wrap_optimizer"](make_optimizer(params))
     train_op = training_step(optimizer, loss * features["weight"])
-    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op, scaffold=scaffold(config.keep_checkpoint_max))
+
+
+def scaffold(checkpoints_kept):
+    """A ``tf.train.Scaffold`` whose checkpoints are the same in all precisions, so that a run may change its own.
+
+    The loss scale is left out: a run that goes on finds it anew within some steps.
+    """
+    variables = tf.global_variables()
+    scale = [variable for variable in variables if variable.op.name in LOSS_SCALE]
+    saved = [variable for variable in variables if variable.op.name not in LOSS_SCALE]
+    saver = tf.train.Saver(saved, sharded=True, max_to_keep=checkpoints_kept, save_relative_paths=True)
+    # Where hooks look for it.
+    tf.add_to_collection(tf.GraphKeys.SAVERS, saver)
+    # The local operation also runs where all else comes from a checkpoint.
+    local = [tf.train.Scaffold.default_local_init_op(), tf.variables_initializer(scale)]
+    ready = tf.report_uninitialized_variables(saved)
+    return tf.train.Scaffold(saver=saver, local_init_op=tf.group(*local), ready_for_local_init_op=ready)
 
 
 def make_optimizer(params):

@@ -40,7 +40,7 @@ def vnet(volume, settings, training, scope=tf.variable_scope):
     ``scope`` makes the outermost variable scope. Variables are made on the first call in a graph and
     shared by later ones. ``training`` chooses between batch statistics and moving ones.
     """
-    with scope("vnet", initializer=tf.glorot_uniform_initializer(), reuse=tf.AUTO_REUSE):
+    with scope("vnet", reuse=tf.AUTO_REUSE):
         volume = layers.input_block(volume, BASE_FILTERS, settings, training)
         skips = []
         for level, depth in enumerate(settings.downscale_blocks, 1):

@@ -4,13 +4,22 @@ from networks import random_volume, variable
 
 from model import layers
 from model.losses import dice_loss
-from model.model_fn import CLIP_NORM, make_optimizer, model_fn, network_settings, probabilities_of, training_step
+from model.model_fn import (
+    CLIP_NORM,
+    LOSS_SCALE,
+    make_optimizer,
+    model_fn,
+    network_settings,
+    probabilities_of,
+    training_step,
+)
 from model.vnet import vnet
 from utils.tf_runtime import scale_loss, tf
 
 pytestmark = pytest.mark.usefixtures("graph")
 
 TRAIN, PREDICT = tf.estimator.ModeKeys.TRAIN, tf.estimator.ModeKeys.PREDICT
+CONFIG = tf.estimator.RunConfig(keep_checkpoint_max=2)
 
 
 class CountingDescent(tf.train.GradientDescentOptimizer):
@@ -38,7 +47,7 @@ def train_spec(params):
     """Return the training EstimatorSpec of the tiny network."""
     images, labels = batch()
     tf.train.create_global_step()
-    return model_fn(training_features(images), tf.constant(labels), TRAIN, params)
+    return model_fn(training_features(images), tf.constant(labels), TRAIN, params, CONFIG)
 
 
 def clipped(gradients):
@@ -174,7 +183,8 @@ class TestWeight:
         images, labels = batch()
         tf.train.create_global_step()
         specs = [
-            model_fn(training_features(images, weight), tf.constant(labels), TRAIN, params) for weight in (0.02, 0.01)
+            model_fn(training_features(images, weight), tf.constant(labels), TRAIN, params, CONFIG)
+            for weight in (0.02, 0.01)
         ]
         session.run(tf.global_variables_initializer())
         losses, gradients = session.run([[spec.loss for spec in specs], handed_in])
@@ -187,7 +197,7 @@ class TestWeight:
 class TestModes:
     def test_prediction_gives_probabilities_and_trains_nothing(self, session, params):
         images, _ = batch()
-        spec = model_fn({"image": tf.constant(images)}, None, PREDICT, params)
+        spec = model_fn({"image": tf.constant(images)}, None, PREDICT, params, CONFIG)
         assert spec.train_op is None and spec.loss is None
         session.run(tf.global_variables_initializer())
         (probabilities,) = session.run(list(spec.predictions.values()))
@@ -197,7 +207,7 @@ class TestModes:
 
     def test_evaluation_is_refused(self, params):
         with pytest.raises(ValueError, match="trains and predicts"):
-            model_fn({"image": tf.zeros([1, 8, 8, 8, 1])}, None, tf.estimator.ModeKeys.EVAL, params)
+            model_fn({"image": tf.zeros([1, 8, 8, 8, 1])}, None, tf.estimator.ModeKeys.EVAL, params, CONFIG)
 
     def test_the_loss_has_the_name_that_hooks_look_for(self, graph, params):
         assert train_spec(params).loss is graph.get_tensor_by_name("loss:0")
@@ -208,7 +218,7 @@ class TestModes:
             with tf.Graph().as_default():
                 tf.train.create_global_step()
                 images, labels = batch()
-                model_fn(training_features(images), tf.constant(labels), mode, params)
+                model_fn(training_features(images), tf.constant(labels), mode, params, CONFIG)
                 names.append({found.op.name for found in tf.global_variables() if "RMSProp" not in found.op.name})
         assert names[0] == names[1]
 
@@ -217,7 +227,7 @@ class TestModes:
         images, labels = batch()
         labels = np.digitize(images[..., 0], [-0.5, 0.5]).astype(np.uint8)
         tf.train.create_global_step()
-        spec = model_fn(training_features(images), tf.constant(labels), TRAIN, params)
+        spec = model_fn(training_features(images), tf.constant(labels), TRAIN, params, CONFIG)
         probabilities = probabilities_of(tf.constant(images), params)
         session.run(tf.global_variables_initializer())
         untrained = session.run(probabilities)
@@ -236,6 +246,37 @@ class TestModes:
 
         assert losses(5) == losses(5)
         assert losses(5) != losses(6)
+
+
+class TestScaffold:
+    def inputs(self):
+        images, labels = batch()
+        return tf.data.Dataset.from_tensors(({"image": images, "weight": 1.0}, labels)).repeat()
+
+    def estimator(self, folder, params, wrap_optimizer):
+        return tf.estimator.Estimator(
+            model_fn, str(folder), CONFIG, dict(params, wrap_optimizer=lambda optimizer: wrap_optimizer(optimizer))
+        )
+
+    def test_a_run_may_go_on_with_loss_scaling_and_without(self, tmp_path, params):
+        for steps, wrap_optimizer in (
+            (2, lambda optimizer: optimizer),
+            (4, scale_loss),
+            (6, lambda optimizer: optimizer),
+        ):
+            self.estimator(tmp_path, params, wrap_optimizer).train(self.inputs, max_steps=steps)
+            assert tf.train.load_variable(str(tmp_path), "global_step") == steps
+            assert not set(LOSS_SCALE) & {name for name, _ in tf.train.list_variables(str(tmp_path))}
+
+    def test_keeps_as_many_checkpoints_as_asked_for_in_a_folder_that_may_move(self, tmp_path, params):
+        hook = tf.train.CheckpointSaverHook(str(tmp_path / "here"), save_steps=1)
+        self.estimator(tmp_path / "here", params, lambda optimizer: optimizer).train(
+            self.inputs, hooks=[hook], max_steps=4
+        )
+        (tmp_path / "here").rename(tmp_path / "there")
+        kept = tf.train.get_checkpoint_state(str(tmp_path / "there")).all_model_checkpoint_paths
+        assert len(kept) == CONFIG.keep_checkpoint_max
+        assert all(tf.train.load_variable(path, "global_step") > 2 for path in kept)
 
 
 class TestNetworkSettings:

@@ -119,6 +119,15 @@ class TestVariables:
         np.testing.assert_array_equal(kernel(3), kernel(3))
         assert not np.allclose(kernel(3), kernel(4))
 
+    def test_one_seed_starts_the_same_network_on_both_runtimes_whatever_else_is_in_the_graph(self, session):
+        tf.set_random_seed(0)
+        tf.random.normal([3])
+        logits_of(random_volume(1, 8, 8, 8, 1), settings(**SMALL))
+        session.run(tf.global_variables_initializer())
+        found = [session.run(variable(name + "/kernel")) for name in ("input", "down_1/pooling")]
+        np.testing.assert_allclose(found[0].ravel()[:3], [-0.00539695, -0.08476274, 0.03160287], rtol=1e-5)
+        np.testing.assert_allclose(found[1].ravel()[:3], [0.08871993, -0.07698599, 0.11809549], rtol=1e-5)
+
     def test_kernels_start_uniform_within_the_bounds_of_glorot(self, session):
         logits_of(random_volume(1, 8, 8, 8, 1), settings(**SMALL))
         session.run(tf.global_variables_initializer())
