@@ -65,7 +65,7 @@ def model_fn(features, labels, mode, params, config):
 
 
 def scaffold(checkpoints_kept):
-    """A ``tf.train.Scaffold`` whose checkpoints are the same in all precisions, so that a run may change its own.
+    """A ``tf.train.Scaffold`` whose checkpoints hold the same in all precisions, so that a run may change its own.
 
     The loss scale is left out: a run that goes on finds it anew within some steps.
     """
@@ -73,7 +73,7 @@ def scaffold(checkpoints_kept):
     scale = [variable for variable in variables if variable.op.name in LOSS_SCALE]
     saved = [variable for variable in variables if variable.op.name not in LOSS_SCALE]
     saver = tf.train.Saver(saved, sharded=True, max_to_keep=checkpoints_kept, save_relative_paths=True)
-    # Where hooks look for it.
+    # ``CheckpointSaverHook`` takes its saver from this collection.
     tf.add_to_collection(tf.GraphKeys.SAVERS, saver)
     # The local operation also runs where all else comes from a checkpoint.
     local = [tf.train.Scaffold.default_local_init_op(), tf.variables_initializer(scale)]

@@ -179,7 +179,7 @@ class TestOverlays:
                 volumes.image(index)[..., 0],
                 probabilities(volumes, WEIGHTS[step - 1])[index].argmax(axis=-1),
                 volumes.label(index),
-            )
+            )[0]
             for step in (2, 4)
             for index in range(OVERLAYS)
         }

@@ -265,5 +265,5 @@ class TestTwoWorkers:
         run_script("vnet_benchmark.py", "--mode", "train", "--gpus", 2, "--batch_size", 3, *folders + BENCHMARK)
         figures = read_json(tmp_path, "figures.json")
         assert figures["settings"]["workers"] == 2
-        # The mean of two workers' step times: theirs add up to twice one's rate, or nearly so.
+        # Rates of workers add up; they wait for each other at every step, so theirs are nearly equal.
         assert figures["images_per_second"] * figures["latency_ms"]["mean"] == pytest.approx(2 * 3 * 1000, rel=0.2)

@@ -78,5 +78,7 @@ class TestEdgeCases:
 class TestRoundTrip:
     def test_the_png_holds_the_picture(self):
         arguments = np.random.RandomState(0).normal(size=SHAPE), labels(2), labels(1)
-        read = imread(io.BytesIO(overlay_png(*arguments)))
+        png, height, width = overlay_png(*arguments)
+        read = imread(io.BytesIO(png))
+        assert read.shape == (height, width, 4)
         np.testing.assert_allclose(read[..., :3], overlay(*arguments), atol=1.0 / 255.0)

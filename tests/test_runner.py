@@ -1,4 +1,5 @@
 import csv
+import functools
 import os
 import shutil
 
@@ -11,6 +12,7 @@ from command_line import (
     STRUCTURES,
     TEST_CASES,
     TINY,
+    TRAINED,
     checkpoint_steps,
     log_lines,
     logged,
@@ -26,6 +28,9 @@ from command_line import (
 from synthetic import grid_of
 
 import main
+from utils import runner
+from utils.hooks.evaluation_hook import EvaluationHook
+from utils.hooks.training_hook import TrainingHook
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +251,23 @@ class TestTraining:
         assert not os.path.exists(os.path.join(mine.model_dir, "best"))
         # Ten cases in pairs, and the last step is kept whenever it comes.
         assert checkpoint_steps(mine.model_dir)[-1] == 5
+
+    def test_its_images_per_second_leave_evaluation_out(self, model, tmp_path, monkeypatch):
+        now = [0.0]
+
+        def clock():
+            now[0] += 0.001
+            return now[0]
+
+        def evaluate(hook, session):
+            now[0] += 1000.0
+
+        monkeypatch.setattr(runner, "TrainingHook", functools.partial(TrainingHook, clock=clock))
+        monkeypatch.setattr(EvaluationHook, "_evaluate", evaluate)
+        mine = model._replace(model_dir=str(tmp_path / "mine"))
+        run("train", mine, "--train_epochs", "2", *TINY)
+        found = [figures["images_per_second"] for _, figures in logged(mine.model_dir, 1)]
+        assert now[0] > 2000.0 and found == pytest.approx([TRAINED / (STEPS_PER_EPOCH * 0.001)] * 2)
 
     def test_several_modalities(self, tmp_path):
         task = make_task(tmp_path, training=4, test=2, modalities=2)

@@ -30,6 +30,9 @@ from examples.launching import workers_command
 
 pytest.importorskip("horovod.tensorflow", reason="Horovod is not installed; `make test` installs it")
 
+# Seconds that nothing here takes, even on a busy machine: workers that wait for each other for ever are found out.
+LIMIT = 600
+
 
 def start_workers(*arguments, workers=2, hosts=None, launcher="mpirun", output=subprocess.PIPE, machines=None):
     """Start main.py in several workers, on the first of the `machines` if any; returns the launcher's process."""
@@ -48,7 +51,7 @@ def start_workers(*arguments, workers=2, hosts=None, launcher="mpirun", output=s
 def run_workers(*arguments, **options):
     """Run main.py in several workers, which must succeed; returns what they wrote."""
     process = start_workers(*arguments, **options)
-    output = process.communicate()[0]
+    output = process.communicate(timeout=LIMIT)[0]
     assert process.returncode == 0, output
     return output
 
@@ -59,6 +62,12 @@ def weights(model_dir):
 
     reader = tf.train.load_checkpoint(str(model_dir))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def assert_same(found, expected):
+    """Weights, and what the optimizer has summed up, are the same but for the order of summation."""
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-3, atol=1e-3 * np.abs(values).max(), err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +84,16 @@ def pair(tmp_path_factory, data_dir):
 
 
 class TestTraining:
-    def test_two_workers_take_the_steps_of_one_with_twice_the_batch(self, tmp_path, data_dir):
+    @pytest.mark.parametrize("launcher", ["mpirun", "horovodrun"])
+    def test_two_workers_take_the_steps_of_one_with_twice_the_batch(self, tmp_path, data_dir, launcher):
         # All cases in each step, so that the same ones are in it whatever the order; no batch statistics.
         options = TINY + ("--exec_mode", "train", "--normalization_layer", "none", "--train_epochs", 3)
         options += ("--train_split", "1.0", "--data_dir", data_dir)
-        run_workers(*options + ("--batch_size", 5, "--model_dir", tmp_path / "two"))
+        run_workers(*options + ("--batch_size", 5, "--model_dir", tmp_path / "two"), launcher=launcher)
         succeed(*options + ("--batch_size", 10, "--model_dir", tmp_path / "one"))
         one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
         assert set(one) == set(two) and one["global_step"] == two["global_step"] == 3
-        moved = 0.0
-        for name in one:
-            np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=2e-5, err_msg=name)
-            moved = max(moved, np.abs(one[name]).max())
-        assert moved > 0
+        assert_same(two, one)
 
     def test_unequal_shares_are_averaged_over_the_cases(self, tmp_path, data_dir):
         # Seven cases: four for the first worker, three for the second.
@@ -96,8 +102,7 @@ class TestTraining:
         run_workers(*options + ("--batch_size", 4, "--model_dir", tmp_path / "two"))
         succeed(*options + ("--batch_size", 7, "--model_dir", tmp_path / "one"))
         one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
-        for name in one:
-            np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=2e-5, err_msg=name)
+        assert_same(two, one)
 
     def test_epochs_steps_and_losses_are_counted_over_both(self, pair):
         model_dir, _ = pair
@@ -151,12 +156,6 @@ class TestPrediction:
         succeed(*options)
         assert all((folder / name).read_bytes() == content for name, content in masks.items())
 
-    def test_two_names_of_one_host(self, pair, data_dir):
-        model_dir, _ = pair
-        options = ("--exec_mode", "predict", "--data_dir", data_dir, "--model_dir", model_dir, "--threads", 1)
-        output = run_workers(*options, hosts=[("localhost", 1), ("127.0.0.1", 1)])
-        assert "masks: " in output
-
     def test_fewer_images_than_workers(self, pair, data_dir):
         model_dir, _ = pair
         image = os.path.join(data_dir, "imagesTs", sorted(os.listdir(os.path.join(data_dir, "imagesTs")))[0])
@@ -166,6 +165,13 @@ class TestPrediction:
 
 
 class TestTwoHosts:
+    def test_two_names_of_one_host(self, tmp_path, data_dir):
+        options = TINY + ("--exec_mode", "train_and_predict", "--train_epochs", 1, "--batch_size", 1)
+        options += ("--data_dir", data_dir, "--model_dir", tmp_path)
+        run_workers(*options, hosts=[("localhost", 1), ("127.0.0.1", 1)])
+        assert checkpoint_steps(tmp_path)[-1] == 4
+        assert len(list((tmp_path / "eval").glob("*.nii.gz"))) == TEST_CASES
+
     def test_train_and_evaluate_over_the_network(self, tmp_path, data_dir, pair):
         model_dir, options = tmp_path / "model", ("--exec_mode", "train_and_evaluate", "--train_epochs", 12)
         options = TINY + options + ("--batch_size", 1, "--data_dir", data_dir, "--model_dir", model_dir)
@@ -197,7 +203,7 @@ class TestKilledWorker:
             process = start_workers(*options, output=output)
             second = wait_for_second_worker(process, model_dir)
             os.kill(second, signal.SIGKILL)
-            assert process.wait(timeout=60) != 0
+            assert process.wait(timeout=LIMIT) != 0
             output.seek(0)
             assert re.search(r"rank 1 .*signal 9", output.read())
         stopped_at = checkpoint_steps(model_dir)[-1]
@@ -220,7 +226,7 @@ class TestKilledWorker:
 
 def wait_for_second_worker(process, model_dir):
     """Waits until the third epoch is under way; returns the process id of the worker of rank 1."""
-    deadline = time.time() + 120
+    deadline = time.time() + LIMIT
     while time.time() < deadline and process.poll() is None:
         path = model_dir / "dllogger.json"
         lines = path.read_text().splitlines() if path.exists() else []

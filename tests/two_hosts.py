@@ -5,10 +5,11 @@ import shutil
 import subprocess
 
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
-# mpirun starts its part on the other host through this, as it would through ssh: AGENT ADDRESS WORDS...
+# mpirun starts its part on the other host through this, as it would through ssh: AGENT ADDRESS WORDS... in an
+# environment of that host's own.
 AGENT = """#!/bin/sh
 shift
-exec {} sh -c "hostname {}; $*"
+exec {} env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c "hostname {}; $*"
 """
 
 

@@ -22,9 +22,12 @@ def overlay_png(image, mask, truth):
         truth: [X, Y, Z] int.
 
     Returns:
-        The PNG's bytes.
+        (the PNG's bytes, its height, its width), the sizes in pixels; its colours are RGBA.
     """
-    return _encoded(overlay(image, mask, truth))
+    pixels = overlay(image, mask, truth)
+    file = io.BytesIO()
+    imsave(file, pixels, format="png", origin="upper")
+    return (file.getvalue(),) + pixels.shape[:2]
 
 
 def overlay(image, mask, truth):
@@ -66,9 +69,3 @@ def _outline(labels):
 
 def _padded(panel, rows, gap):
     return np.pad(panel, ((rows - panel.shape[0], 0), (0, gap), (0, 0)), mode="constant")
-
-
-def _encoded(pixels):
-    file = io.BytesIO()
-    imsave(file, pixels, format="png")
-    return file.getvalue()

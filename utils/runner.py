@@ -102,16 +102,21 @@ class Runner:
                 "{}: has been trained for {} epochs already".format(self.model_dir, first_step // plan.steps_per_epoch)
             )
             return
-        hooks = self.workers.hooks()
-        if self.job.held_out and self.params["evaluate_every"]:
-            hooks.append(self._evaluation_hook(plan))
         done = {"initial": plan.cases_before(first_step)}
         with self._progress(plan.cases_before(last_step), "training", "images", **done) as progress:
-            hooks.append(TrainingHook(self.workers, plan, progress, self.params["log_every"], self.model_dir))
+            hooks = self._training_hooks(plan, progress)
             self._fit(
                 lambda: data_loader.training_dataset(volumes, plan, first_step, last_step), plan, hooks, last_step
             )
         self.workers.wait_for_all()
+
+    def _training_hooks(self, plan, progress):
+        hooks = self.workers.hooks()
+        hooks.append(TrainingHook(self.workers, plan, progress, self.params["log_every"], self.model_dir))
+        # After the hook that times the steps, so that training's images per second leave evaluation out.
+        if self.job.held_out and self.params["evaluate_every"]:
+            hooks.append(self._evaluation_hook(plan))
+        return hooks
 
     def _fit(self, batches, plan, hooks, last_step):
         """Train up to ``last_step``; the first worker keeps checkpoints, the others nothing."""

@@ -16,6 +16,8 @@ from utils.tf_runtime import tf
 
 # Cases whose masks TensorBoard shows after each evaluation.
 OVERLAYS = 3
+# The colour space's number in TensorBoard's images.
+RGBA = 4
 
 
 class EvaluationHook(tf.train.SessionRunHook):
@@ -114,9 +116,9 @@ class EvaluationHook(tf.train.SessionRunHook):
     def _show(self, index, probabilities):
         """TensorBoard's picture of one case: the mask on the network's grid over the first channel."""
         mask = np.argmax(probabilities, axis=-1).astype(np.uint8)
-        png = overlay_png(self.volumes.image(index)[..., 0], mask, self.volumes.label(index))
-        tag = "overlay/" + self.volumes.kept[index].case.name
-        value = tf.Summary.Value(tag=tag, image=tf.Summary.Image(encoded_image_string=png))
+        png, height, width = overlay_png(self.volumes.image(index)[..., 0], mask, self.volumes.label(index))
+        image = tf.Summary.Image(height=height, width=width, colorspace=RGBA, encoded_image_string=png)
+        value = tf.Summary.Value(tag="overlay/" + self.volumes.kept[index].case.name, image=image)
         self._writer.add_summary(tf.Summary(value=[value]), self._done)
 
     def _keep_best(self, session, mean):
