@@ -1,10 +1,12 @@
-"""The README names every flag with its default, and every file it links to is there."""
+"""The README names every flag with its default, what it links to is there, and its tables are the measured ones."""
 
+import json
 import os
 import re
 
 import pytest
 
+from examples import sweep_report
 from utils.flags import FLAGS, shown
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -35,5 +37,13 @@ def test_linked_sections_are_there():
     assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= sections
 
 
+def test_the_benchmarks_tables_are_those_of_its_figures():
+    with open(os.path.join(PROJECT, "images", "benchmark.json"), encoding="utf-8") as file:
+        tables = sweep_report.markdown(json.load(file))
+    assert tables.strip() in README
+    with open(os.path.join(PROJECT, "images", "benchmark.md"), encoding="utf-8") as file:
+        assert file.read() == tables
+
+
 def test_no_figure_is_left_open():
-    assert not re.search(r"@[A-Z]+@", README)
+    assert not re.search(r"@[A-Z_]+@", README)
