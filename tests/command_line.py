@@ -1,6 +1,5 @@
 """A tiny task, runs of main.py as a user starts them, and what they leave behind."""
 
-import functools
 import json
 import os
 import subprocess
@@ -139,12 +138,8 @@ class Model(NamedTuple):
     run: Finished
 
 
-@functools.lru_cache(maxsize=None)
 def trained_model(parent):
-    """The model that all tests of this test run share: train_and_evaluate with pictures on the tiny task.
-
-    Tests leave its folders as they are; those that write into a model's folder take `copied_model`.
-    """
+    """A Model of train_and_evaluate with pictures on the tiny task."""
     data_dir = make_task(parent)
     model_dir = os.path.join(str(parent), "model")
     run = succeed(

@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+from command_line import trained_model
 
 import dllogger
 from utils import environment
@@ -18,6 +19,12 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Before any test loads TensorFlow: one thread is quickest for tiny volumes, and repeatable.
 environment.configure({"threads": 1, "amp": False, "xla": False})
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """The `command_line.Model` that all tests share; they leave its folders as they are."""
+    return trained_model(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from command_line import (
     read_image,
     read_json,
     succeed,
-    trained_model,
     voxels,
 )
 from synthetic import grid_of
@@ -40,11 +39,6 @@ PHANTOM_TRAINING = (
     *("--input_shape", 24, 32, 24, "--downscale_blocks", 1, 1, 1, "--upscale_blocks", 1, 1),
     *("--batch_size", 1, "--base_lr", 0.0005, "--train_epochs", 16, "--augment"),
 )
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return trained_model(tmp_path_factory.getbasetemp() / "shared")
 
 
 def values(folder, step):

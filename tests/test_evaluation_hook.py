@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 from command_line import checkpoint_steps, read_json
+from training_sessions import summaries_in, training_session
 
 from utils.hooks.evaluation_hook import OVERLAYS, EvaluationHook, best_score
 from utils.overlays import overlay_png
@@ -80,14 +81,7 @@ class Training:
                 steps_per_epoch=steps_per_epoch,
                 model_dir=self.model_dir,
             )
-            with tf.train.MonitoredTrainingSession(
-                checkpoint_dir=self.model_dir,
-                hooks=[hook],
-                save_checkpoint_steps=1000,
-                save_summaries_steps=None,
-                save_summaries_secs=None,
-                log_step_count_steps=None,
-            ) as session:
+            with training_session(self.model_dir, hook) as session:
                 for weight in weights:
                     session.run(operation, {self._next_weight: weight})
 
@@ -96,19 +90,8 @@ class Training:
         return float(tf.train.load_variable(tf.train.latest_checkpoint(self.best_dir), "weight"))
 
     def summaries(self):
-        """What TensorBoard reads: {(tag, step): value}, the value of a picture being its PNG."""
-        # The session's own events go to the same writer, which may have written half of one.
-        tf.summary.FileWriterCache.get(self.model_dir).flush()
-        found = {}
-        for name in sorted(os.listdir(self.model_dir)):
-            if name.startswith("events.out.tfevents."):
-                for event in tf.train.summary_iterator(os.path.join(self.model_dir, name)):
-                    found.update({(value.tag, event.step): _content(value) for value in event.summary.value})
-        return found
-
-
-def _content(value):
-    return value.image.encoded_image_string if value.HasField("image") else value.simple_value
+        """What TensorBoard reads."""
+        return summaries_in(self.model_dir)
 
 
 @pytest.fixture

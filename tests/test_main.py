@@ -12,7 +12,6 @@ from command_line import (
     make_task,
     read_description,
     run_main,
-    trained_model,
     write_description,
 )
 
@@ -46,11 +45,6 @@ def own_task(task, tmp_path):
 @pytest.fixture
 def model_dir(tmp_path):
     return str(tmp_path / "model")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return trained_model(tmp_path_factory.getbasetemp() / "shared")
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from command_line import (
     read_json,
     run_main,
     succeed,
-    trained_model,
     voxels,
 )
 from synthetic import grid_of
@@ -31,11 +30,6 @@ import main
 from utils import runner
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return trained_model(tmp_path_factory.getbasetemp() / "shared")
 
 
 @pytest.fixture

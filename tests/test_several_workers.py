@@ -22,7 +22,6 @@ from command_line import (
     make_task,
     read_json,
     succeed,
-    trained_model,
 )
 from two_hosts import ADDRESSES, TwoHosts, Unavailable
 
@@ -136,9 +135,9 @@ class TestEvaluation:
             for structure, value in one["soft_dice"].items():
                 assert value == pytest.approx(other["soft_dice"][structure], abs=1e-6)
 
-    def test_two_workers_learn_what_one_learns(self, pair, tmp_path_factory):
+    def test_two_workers_learn_what_one_learns(self, pair, model):
         model_dir, _ = pair
-        one = read_json(trained_model(tmp_path_factory.getbasetemp() / "shared").model_dir, "evaluation.json")
+        one = read_json(model.model_dir, "evaluation.json")
         two = read_json(model_dir, "evaluation.json")
         for structure, dice in one["mean"]["hard_dice"].items():
             assert two["mean"]["hard_dice"][structure] == pytest.approx(dice, abs=0.03)

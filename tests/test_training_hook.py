@@ -1,9 +1,8 @@
-import glob
 import io
-import os
 
 import numpy as np
 import pytest
+from training_sessions import summaries_in, training_session
 
 from utils.data_loader import TrainingPlan
 from utils.hooks.training_hook import TrainingHook, write_scalars
@@ -46,26 +45,13 @@ class Training:
                 hook = TrainingHook(
                     self.workers, self.plan, progress, log_every, self.model_dir, clock(SECONDS[first:last])
                 )
-                with tf.train.MonitoredTrainingSession(
-                    checkpoint_dir=self.model_dir,
-                    hooks=[hook],
-                    save_checkpoint_steps=1000,
-                    save_summaries_steps=None,
-                    save_summaries_secs=None,
-                    log_step_count_steps=None,
-                ) as session:
+                with training_session(self.model_dir, hook) as session:
                     for _ in range(first, last):
                         session.run(operation)
 
     def summaries(self):
-        """What TensorBoard reads: {(tag, step): value}."""
-        # The session's own events go to the same writer, which may have written half of one.
-        tf.summary.FileWriterCache.get(self.model_dir).flush()
-        found = {}
-        for path in sorted(glob.glob(os.path.join(self.model_dir, "events.out.tfevents.*"))):
-            for event in tf.train.summary_iterator(path):
-                found.update({(value.tag, event.step): value.simple_value for value in event.summary.value})
-        return found
+        """What TensorBoard reads."""
+        return summaries_in(self.model_dir)
 
 
 def mean_loss(first, last):
@@ -185,13 +171,5 @@ class TestOtherWorkers:
 
 def test_scalars_are_written_under_their_group(tmp_path):
     with tf.Graph().as_default():
-        writer = tf.summary.FileWriter(str(tmp_path))
-        write_scalars(writer, "group", {"one": 1.5, "two": -2.0}, 17)
-        writer.close()
-    (path,) = glob.glob(str(tmp_path / "events.out.tfevents.*"))
-    values = [
-        (value.tag, event.step, value.simple_value)
-        for event in tf.train.summary_iterator(path)
-        for value in event.summary.value
-    ]
-    assert sorted(values) == [("group/one", 17, 1.5), ("group/two", 17, -2.0)]
+        write_scalars(tf.summary.FileWriterCache.get(str(tmp_path)), "group", {"one": 1.5, "two": -2.0}, 17)
+    assert summaries_in(str(tmp_path)) == {("group/one", 17): 1.5, ("group/two", 17): -2.0}
