@@ -5,6 +5,7 @@ import pytest
 from command_line import checkpoint_steps, read_json
 from training_sessions import summaries_in, training_session
 
+from utils.errors import UserError
 from utils.hooks.evaluation_hook import OVERLAYS, EvaluationHook, best_score
 from utils.overlays import overlay_png
 from utils.scores import mean_of_defined, soft_dice
@@ -197,6 +198,12 @@ class TestBest:
 
     def test_no_score_is_known_before_the_first(self, tmp_path):
         assert best_score(str(tmp_path)) is None
+
+    @pytest.mark.parametrize("text", ["[]", "{}", '{"soft_dice": null}', '{"soft_dice": "0.5"}'])
+    def test_a_damaged_score_is_named(self, tmp_path, text):
+        (tmp_path / "score.json").write_text(text)
+        with pytest.raises(UserError, match=r"score\.json: holds no Dice: delete the folder"):
+            best_score(str(tmp_path))
 
     def test_a_worse_one_after_a_resume_does_not_replace_it(self, training):
         training.run(WEIGHTS[:2])

@@ -45,6 +45,10 @@ def run(params, job):
         ) from error
     except tf.errors.OpError as error:
         raise UserError("--model_dir {}: {}".format(params["model_dir"], _reason(error))) from error
+    except OSError as error:
+        # A full disk, or one that went away.
+        where = error.filename or "--model_dir {}".format(params["model_dir"])
+        raise UserError("{}: cannot go on: {}".format(where, error.strerror or error)) from error
     runner.finish()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import dllogger
 from model.layers import MOVING_STATISTICS
 from utils import scores
+from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
 from utils.hooks.training_hook import write_scalars
 from utils.overlays import overlay_png
@@ -129,6 +130,11 @@ class EvaluationHook(tf.train.SessionRunHook):
 
 
 def best_score(best_dir):
-    """The mean held-out soft Dice of the best checkpoint kept so far, or None."""
+    """The mean held-out soft Dice of the best checkpoint kept so far, or None; raises UserError if it is damaged."""
     path = os.path.join(best_dir, "score.json")
-    return read_json(path)["soft_dice"] if os.path.isfile(path) else None
+    if not os.path.isfile(path):
+        return None
+    kept = read_json(path)
+    if not isinstance(kept, dict) or not isinstance(kept.get("soft_dice"), float):
+        raise UserError("{}: holds no Dice: delete the folder, which the next evaluation fills anew".format(path))
+    return kept["soft_dice"]
