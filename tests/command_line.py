@@ -20,7 +20,7 @@ STRUCTURES = ("Upper", "Lower")
 TRAINING_CASES, TEST_CASES = 10, 5
 TRAINED, HELD_OUT = 7, 3
 STEPS_PER_EPOCH = 4
-EPOCHS = 12
+EPOCHS = 20
 
 
 class Finished(NamedTuple):
