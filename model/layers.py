@@ -14,22 +14,28 @@ BATCH_NORM_EPSILON = 1e-3
 MOVING_STATISTICS = "moving_statistics"
 
 
-def convolution(volume, filters, size, stride=1, bias=False):
-    """Zero-padded 3-D convolution: [N, X, Y, Z, C] -> [N, X/stride, Y/stride, Z/stride, filters]."""
+def convolution(volume, filters, size, finish, stride=1):
+    """Zero-padded 3-D convolution: [N, X, Y, Z, C] -> [N, X/stride, Y/stride, Z/stride, filters].
+
+    ``finish`` is one of the functions ``normalisation`` chooses from: what follows the convolution.
+    """
     channels = volume.shape[-1].value
-    volume = conv3d(volume, _kernel([size, size, size, channels, filters]), stride)
-    return _add_bias(volume, filters) if bias else volume
+    kernel = _kernel([size, size, size, channels, filters])
+    return finish(lambda weights: conv3d(volume, weights, stride), kernel, filters_axis=4)
 
 
-def transposed_convolution(volume, filters, bias=False):
-    """Transposed 2x2x2 convolution of stride 2: [N, X, Y, Z, C] -> [N, 2X, 2Y, 2Z, filters]."""
+def transposed_convolution(volume, filters, finish):
+    """Transposed 2x2x2 convolution of stride 2: [N, X, Y, Z, C] -> [N, 2X, 2Y, 2Z, filters]; ``finish`` as above."""
     channels = volume.shape[-1].value
-    kernel = _kernel([2, 2, 2, filters, channels])
     spatial = [2 * size for size in volume.shape[1:4].as_list()]
     shape = tf.stack([tf.shape(volume)[0]] + spatial + [filters])
-    volume = tf.nn.conv3d_transpose(volume, kernel, shape, strides=[1, 2, 2, 2, 1], padding="SAME")
-    volume.set_shape([None] + spatial + [filters])
-    return _add_bias(volume, filters) if bias else volume
+
+    def transposed(weights):
+        result = tf.nn.conv3d_transpose(volume, weights, shape, strides=[1, 2, 2, 2, 1], padding="SAME")
+        result.set_shape([None] + spatial + [filters])
+        return result
+
+    return finish(transposed, _kernel([2, 2, 2, filters, channels]), filters_axis=3)
 
 
 def _kernel(shape):
@@ -42,34 +48,62 @@ def _kernel(shape):
     return tf.get_variable("kernel", shape, initializer=tf.glorot_uniform_initializer(own_seed))
 
 
-def _add_bias(volume, filters):
-    return tf.nn.bias_add(volume, tf.get_variable("bias", [filters], initializer=tf.zeros_initializer()))
+def normalisation(settings, training):
+    """What follows a convolution: ``biased``, ``batch_normalised`` or ``folded``.
+
+    Each is a function (convolve, kernel, filters_axis): ``convolve`` makes a volume of the kernel, whose axis
+    ``filters_axis`` is that of the output channels.
+    """
+    if settings.normalization_layer == "none":
+        return biased
+    return batch_normalised if training else folded
 
 
-def batch_normalization(volume, training):
-    """Batch normalisation over N, X, Y, Z (Ioffe and Szegedy 2015); same shape out.
+def biased(convolve, kernel, filters_axis):
+    """The convolution plus a bias per channel."""
+    bias = tf.get_variable("bias", [kernel.shape[filters_axis].value], initializer=tf.zeros_initializer())
+    return tf.nn.bias_add(convolve(kernel), bias)
+
+
+def batch_normalised(convolve, kernel, filters_axis):
+    """The convolution, normalised over N, X, Y, Z (Ioffe and Szegedy 2015).
 
     The volume is viewed as [N * X, Y, Z, C], because the fused kernels of both runtimes take four
-    dimensions and the statistics do not care which axes they run over. In training each step moves the
-    moving statistics by a hundredth towards the batch's mean and unbiased variance.
+    dimensions and the statistics do not care which axes they run over. Each step moves the moving
+    statistics by a hundredth towards the batch's mean and unbiased variance.
     """
-    channels = volume.shape[-1].value
-    scale = tf.get_variable("scale", [channels], initializer=tf.ones_initializer())
-    offset = tf.get_variable("offset", [channels], initializer=tf.zeros_initializer())
-    moving_mean = _moving_statistic("moving_mean", channels, tf.zeros_initializer())
-    moving_variance = _moving_statistic("moving_variance", channels, tf.ones_initializer())
-    spatial = volume.shape[1:4].as_list()
-    flat = tf.reshape(volume, [-1, spatial[1], spatial[2], channels])
-    if training:
-        flat, mean, variance = tf.nn.fused_batch_norm(flat, scale, offset, epsilon=BATCH_NORM_EPSILON)
-        for moving, current in ((moving_mean, mean), (moving_variance, variance)):
-            update = tf.assign_sub(moving, (moving - current) * (1.0 - BATCH_NORM_MOMENTUM))
-            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
-    else:
-        flat, _, _ = tf.nn.fused_batch_norm(
-            flat, scale, offset, moving_mean, moving_variance, epsilon=BATCH_NORM_EPSILON, is_training=False
-        )
-    return tf.reshape(flat, [-1] + spatial + [channels])
+    volume = convolve(kernel)
+    scale, offset, moving_mean, moving_variance = _normalising_variables(kernel.shape[filters_axis].value)
+    shape = volume.shape.as_list()
+    flat = tf.reshape(volume, [-1] + shape[2:])
+    flat, mean, variance = tf.nn.fused_batch_norm(flat, scale, offset, epsilon=BATCH_NORM_EPSILON)
+    for moving, current in ((moving_mean, mean), (moving_variance, variance)):
+        update = tf.assign_sub(moving, (moving - current) * (1.0 - BATCH_NORM_MOMENTUM))
+        tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
+    return tf.reshape(flat, [-1] + shape[1:])
+
+
+def folded(convolve, kernel, filters_axis):
+    """The convolution, normalised with the moving statistics.
+
+    That scales and shifts each channel, and a scaled channel is one of a scaled kernel: one pass over the
+    volume less (Jacob et al. 2018, arXiv:1712.05877, section 3.2).
+    """
+    scale, offset, moving_mean, moving_variance = _normalising_variables(kernel.shape[filters_axis].value)
+    factor = scale * tf.rsqrt(moving_variance + BATCH_NORM_EPSILON)
+    trailing_axes = [1] * (4 - filters_axis)
+    weights = kernel * tf.reshape(factor, [-1] + trailing_axes)
+    return tf.nn.bias_add(convolve(weights), offset - moving_mean * factor)
+
+
+def _normalising_variables(channels):
+    """Scale, offset, moving mean and moving variance [channels] of this scope."""
+    return (
+        tf.get_variable("scale", [channels], initializer=tf.ones_initializer()),
+        tf.get_variable("offset", [channels], initializer=tf.zeros_initializer()),
+        _moving_statistic("moving_mean", channels, tf.zeros_initializer()),
+        _moving_statistic("moving_variance", channels, tf.ones_initializer()),
+    )
 
 
 def _moving_statistic(name, channels, initializer):
@@ -85,28 +119,19 @@ def activation(volume, settings):
     return relu(volume) - slope * relu(-volume)
 
 
-def normalised(volume, settings, training):
-    """The normalisation asked for; same shape out."""
-    if settings.normalization_layer == "none":
-        return volume
-    return batch_normalization(volume, training)
-
-
 def convolution_unit(volume, filters, size, settings, training, stride=1):
     """Convolution, normalisation, activation: [N, X, Y, Z, C] -> [N, X/stride, Y/stride, Z/stride, filters]."""
-    volume = convolution(volume, filters, size, stride, bias=settings.normalization_layer == "none")
-    return activation(normalised(volume, settings, training), settings)
+    volume = convolution(volume, filters, size, normalisation(settings, training), stride)
+    return activation(volume, settings)
 
 
 def residual_block(volume, depth, settings, training):
     """``depth`` convolutions whose result is added to what came in; same shape out."""
     filters = volume.shape[-1].value
-    bias = settings.normalization_layer == "none"
     shortcut = volume
     for number in range(1, depth + 1):
         with tf.variable_scope("convolution_{}".format(number)):
-            volume = convolution(volume, filters, settings.convolution_size, bias=bias)
-            volume = normalised(volume, settings, training)
+            volume = convolution(volume, filters, settings.convolution_size, normalisation(settings, training))
             if number == depth:
                 volume += shortcut
             volume = activation(volume, settings)
@@ -134,8 +159,8 @@ def down_block(volume, depth, settings, training):
 def upsample(volume, filters, settings, training):
     """Double each side: [N, X, Y, Z, C] -> [N, 2X, 2Y, 2Z, filters]."""
     with tf.variable_scope("upsampling"):
-        volume = transposed_convolution(volume, filters, bias=settings.normalization_layer == "none")
-        return activation(normalised(volume, settings, training), settings)
+        volume = transposed_convolution(volume, filters, normalisation(settings, training))
+        return activation(volume, settings)
 
 
 def up_block(volume, skip, depth, settings, training):
@@ -151,4 +176,4 @@ def up_block(volume, skip, depth, settings, training):
 def output_block(volume, classes, settings):
     """The convolution to one logit per class: [N, X, Y, Z, C] -> [N, X, Y, Z, classes]."""
     with tf.variable_scope("output"):
-        return convolution(volume, classes, settings.convolution_size, bias=True)
+        return convolution(volume, classes, settings.convolution_size, biased)

@@ -6,7 +6,7 @@ Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input c
 from model.losses import dice_loss
 from model.vnet import NetworkSettings, vnet
 from utils.tf_runtime import tf
-from utils.var_storage import master_weights_scope
+from utils.var_storage import frozen_weights_scope, master_weights_scope
 
 CLIP_NORM = 1.0
 # The variables of TensorFlow's dynamic loss scale, which only float16 has.
@@ -27,9 +27,9 @@ def network_settings(params):
     )
 
 
-def probabilities_of(images, params):
+def probabilities_of(images, params, scope=master_weights_scope):
     """Class probabilities float32 [N, X, Y, Z, K] of images [N, X, Y, Z, C], with moving statistics."""
-    return tf.nn.softmax(vnet(images, network_settings(params), training=False, scope=master_weights_scope))
+    return tf.nn.softmax(vnet(images, network_settings(params), training=False, scope=scope))
 
 
 def model_fn(features, labels, mode, params, config):
@@ -43,6 +43,7 @@ def model_fn(features, labels, mode, params, config):
         params: the validated params dict, with ``labels`` (structure names by value) and
             ``wrap_optimizer``, a function from optimizer to optimizer that adds what the machine needs
             (averaging over workers, loss scaling); ``workers`` and ``steps_per_epoch`` for the learning rate.
+            In prediction with ``weights``, the path of the checkpoint whose weights become constants.
         config: the ``tf.estimator.RunConfig``, which says how many checkpoints are kept.
 
     Returns:
@@ -52,9 +53,8 @@ def model_fn(features, labels, mode, params, config):
         ValueError: on any other mode; scores are taken of the written masks, not in the graph.
     """
     if mode == tf.estimator.ModeKeys.PREDICT:
-        return tf.estimator.EstimatorSpec(
-            mode, predictions={"probabilities": probabilities_of(features["image"], params)}
-        )
+        probabilities = probabilities_of(features["image"], params, frozen_weights_scope(params["weights"]))
+        return tf.estimator.EstimatorSpec(mode, predictions={"probabilities": probabilities})
     if mode != tf.estimator.ModeKeys.TRAIN:
         raise ValueError("the V-Net model function trains and predicts; evaluation reads what it predicts")
     logits = vnet(features["image"], network_settings(params), training=True, scope=master_weights_scope)

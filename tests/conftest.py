@@ -60,6 +60,7 @@ def params():
         threads=1,
         workers=1,
         wrap_optimizer=lambda optimizer: optimizer,
+        prediction_batch_size=None,
     )
     return values
 

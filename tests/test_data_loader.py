@@ -6,8 +6,8 @@ import pytest
 from utils.data_loader import (
     TrainingPlan,
     flipped,
-    ordered_dataset,
-    repeated_dataset,
+    repeated_images,
+    streamed_dataset,
     training_batch,
     training_dataset,
 )
@@ -272,26 +272,45 @@ class TestTrainingDataset:
         assert [float(features["weight"]) for features, _ in elements] == [1.0, 0.0]
 
 
-class TestOrderedDataset:
+class TestStreamedDataset:
     @pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
-    def test_every_case_once_in_order(self, kept_volumes, read, batch_size):
+    def test_every_image_once_in_order(self, kept_volumes, read, batch_size):
         volumes = kept_volumes(5, SHAPE, channels=2)
-        batches = [element["image"] for element in read(ordered_dataset(volumes, batch_size))]
+        dataset = streamed_dataset(lambda: repeated_images(volumes, 5), SHAPE + (2,), batch_size)
+        batches = [element["image"] for element in read(dataset)]
         assert all(len(batch) == batch_size for batch in batches[:-1])
         np.testing.assert_array_equal(np.concatenate(batches), volumes.images(range(5)))
 
-    def test_shapes_are_known_beforehand(self, graph, kept_volumes):
-        element = tf.data.make_initializable_iterator(ordered_dataset(kept_volumes(2, SHAPE), 2)).get_next()
+    def test_no_image(self, read):
+        assert read(streamed_dataset(lambda: iter(()), SHAPE + (1,), 2)) == []
+
+    def test_it_does_not_read_far_ahead(self, read):
+        asked = []
+
+        def images():
+            for number in range(100):
+                asked.append(number)
+                yield np.full(SHAPE + (1,), number, np.float32)
+
+        iterator = tf.data.make_initializable_iterator(streamed_dataset(images, SHAPE + (1,), 2))
+        element = iterator.get_next()
+        with tf.Session() as session:
+            session.run(iterator.initializer)
+            session.run(element)
+            session.run(element)
+        assert 4 <= len(asked) < 20
+
+    def test_shapes_are_known_beforehand(self, graph):
+        dataset = streamed_dataset(lambda: iter(()), SHAPE + (1,), 2)
+        element = tf.data.make_initializable_iterator(dataset).get_next()
         assert list(element) == ["image"]
         assert element["image"].shape.as_list() == [None] + list(SHAPE) + [1]
         assert element["image"].dtype == tf.float32
 
 
-class TestRepeatedDataset:
-    @pytest.mark.parametrize("batch_size, steps", [(1, 2), (2, 4), (3, 3), (8, 2)])
-    def test_full_batches_going_round(self, kept_volumes, read, batch_size, steps):
+class TestRepeatedImages:
+    @pytest.mark.parametrize("count", [0, 2, 3, 7])
+    def test_goes_round_the_cases(self, kept_volumes, count):
         volumes = kept_volumes(3, SHAPE)
-        batches = [element["image"] for element in read(repeated_dataset(volumes, batch_size, steps))]
-        assert [len(batch) for batch in batches] == [batch_size] * steps
-        round_and_round = [number % 3 for number in range(batch_size * steps)]
-        np.testing.assert_array_equal(np.concatenate(batches), volumes.images(round_and_round))
+        images = list(repeated_images(volumes, count))
+        assert [index_of(volumes, image) for image in images] == [number % 3 for number in range(count)]

@@ -286,7 +286,7 @@ class TestPrecision:
             assert notices == ["--amp: this TensorFlow has no mixed precision for CPUs; going on in float32"]
             assert found == expected
         else:
-            assert notices == []
+            assert [notice[:29] for notice in notices] in ([], ["--amp: this CPU has no AMX: b"])
             assert found == pytest.approx(expected, abs=0.02)
             with open("/proc/cpuinfo") as file:
                 if "avx512_bf16" in file.read():

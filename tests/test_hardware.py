@@ -73,8 +73,13 @@ class TestDescription:
         machine = hardware.describe()
         assert machine["cores"] == len(os.sched_getaffinity(0))
         assert machine["cpu"].strip() == machine["cpu"] != ""
+        with open("/proc/cpuinfo") as file:
+            flags = file.read().split()
+        assert machine["instructions"] == [name for name in hardware.VECTOR_INSTRUCTIONS if name in flags]
 
     def test_in_words(self):
-        machine = {"cpu": "Xeon", "cores": 4, "gpus": [V100, A100, V100]}
+        machine = {"cpu": "Xeon", "instructions": [], "cores": 4, "gpus": [V100, A100, V100]}
         assert hardware.in_words(machine) == "1 x {} and 2 x {} and 4 cores of Xeon".format(A100, V100)
         assert hardware.in_words(dict(machine, gpus=[])) == "4 cores of Xeon"
+        machine.update(gpus=[], instructions=["avx2", "avx512f"])
+        assert hardware.in_words(machine) == "4 cores of Xeon (avx2, avx512f)"

@@ -7,7 +7,7 @@ from synthetic import SHAPE, image_of, scan, write_image
 
 from utils import kept_copy
 from utils.errors import UserError
-from utils.kept_copy import keep
+from utils.kept_copy import keep, keep_in_turn
 from utils.preprocessing import prepare_case
 from utils.tasks import Case
 
@@ -94,6 +94,26 @@ class TestKeep:
         first = keep(cases, SETTINGS, directory)
         again = keep(cases, dict(SETTINGS, input_shape=[4, 6, 5], batch_size=2), directory)
         assert again == first and len(prepared) == 4
+
+
+class TestKeepInTurn:
+    def test_hands_out_what_keep_returns(self, cases, directory, prepared):
+        found = list(keep_in_turn(cases, SETTINGS, directory))
+        assert len(prepared) == len(cases)
+        assert found == keep(cases, SETTINGS, directory)
+        assert len(prepared) == len(cases)
+
+    def test_a_bad_case_comes_in_its_place_as_an_error(self, cases, directory):
+        open(cases[2].image, "wb").close()
+        found = list(keep_in_turn(cases, SETTINGS, directory))
+        assert isinstance(found[2], UserError) and "image_2.nii.gz: is empty" in str(found[2])
+        good = [kept for kept in found if not isinstance(kept, UserError)]
+        assert [kept.case.name for kept in good] == ["case_0", "case_1", "case_3"]
+
+    def test_a_directory_that_cannot_be_made(self, cases, tmp_path):
+        (tmp_path / "taken").write_text("")
+        with pytest.raises(UserError, match="taken: cannot be made"):
+            list(keep_in_turn(cases, SETTINGS, str(tmp_path / "taken")))
 
 
 class TestSecondRun:

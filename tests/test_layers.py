@@ -30,6 +30,16 @@ def convolved(volume, kernel, stride):
     return result
 
 
+def plain(convolve, kernel, filters_axis):
+    """Nothing follows the convolution."""
+    return convolve(kernel)
+
+
+def batch_normalised(volume):
+    """Return a volume as it comes out of batch normalisation in training."""
+    return layers.batch_normalised(lambda kernel: volume, tf.zeros([1, 1, 1, 1, volume.shape[-1].value]), 4)
+
+
 def normalised_by_moments(volume, scale, offset):
     """Return textbook batch normalisation over all but the channels, and the mean and variance."""
     mean, variance = tf.nn.moments(volume, axes=[0, 1, 2, 3])
@@ -40,36 +50,32 @@ class TestConvolution:
     @pytest.mark.parametrize("size, stride", [(3, 1), (5, 1), (2, 2), (1, 1)])
     def test_equals_its_definition(self, session, size, stride):
         volume = random_volume(2, 4, 6, 2, 3)
-        result = layers.convolution(tf.constant(volume), 5, size, stride)
+        result = layers.convolution(tf.constant(volume), 5, size, plain, stride)
         start(session)
         found, kernel = session.run([result, variable("kernel")])
         np.testing.assert_allclose(found, convolved(volume, kernel, stride), rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("size", [2, 3, 5])
     def test_a_stride_of_two_halves_each_side(self, size):
-        result = layers.convolution(tf.placeholder(tf.float32, [None, 8, 12, 6, 1]), 7, size, stride=2)
+        result = layers.convolution(tf.placeholder(tf.float32, [None, 8, 12, 6, 1]), 7, size, plain, stride=2)
         assert result.shape.as_list() == [None, 4, 6, 3, 7]
 
     def test_the_bias_starts_at_zero_and_is_added_to_each_channel(self, session):
         volume = tf.constant(random_volume(1, 4, 4, 4, 1))
         with tf.variable_scope("scope", reuse=tf.AUTO_REUSE):
-            biased = layers.convolution(volume, 2, 3, bias=True)
-            plain = layers.convolution(volume, 2, 3)
+            biased = layers.convolution(volume, 2, 3, layers.biased)
+            unbiased = layers.convolution(volume, 2, 3, plain)
         start(session)
         assert session.run(variable("bias")).tolist() == [0.0, 0.0]
         variable("bias").load([1.5, -2.0], session)
-        difference = session.run(biased - plain)
+        difference = session.run(biased - unbiased)
         np.testing.assert_allclose(difference, np.broadcast_to([1.5, -2.0], difference.shape), atol=1e-5)
-
-    def test_without_bias_there_is_only_a_kernel(self):
-        layers.convolution(tf.zeros([1, 4, 4, 4, 1]), 2, 3)
-        assert names() == ["kernel"]
 
 
 class TestTransposedConvolution:
     def test_equals_its_definition(self, session):
         volume = random_volume(2, 2, 3, 4, 5)
-        result = layers.transposed_convolution(tf.constant(volume), 3)
+        result = layers.transposed_convolution(tf.constant(volume), 3, plain)
         start(session)
         found, kernel = session.run([result, variable("kernel")])
         expected = np.zeros((2, 4, 6, 8, 3))
@@ -78,19 +84,20 @@ class TestTransposedConvolution:
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
     def test_doubles_each_side_and_keeps_the_batch_open(self):
-        result = layers.transposed_convolution(tf.placeholder(tf.float32, [None, 2, 5, 3, 4]), 6)
+        result = layers.transposed_convolution(tf.placeholder(tf.float32, [None, 2, 5, 3, 4]), 6, plain)
         assert result.shape.as_list() == [None, 4, 10, 6, 6]
 
-    def test_the_bias_is_a_choice(self):
-        layers.transposed_convolution(tf.zeros([1, 2, 2, 2, 1]), 2, bias=True)
+    def test_takes_a_bias_per_output_channel(self):
+        layers.transposed_convolution(tf.zeros([1, 2, 2, 2, 1]), 2, layers.biased)
         assert names() == ["bias", "kernel"]
+        assert variable("bias").shape.as_list() == [2]
 
 
 class TestBatchNormalization:
     def test_equals_the_textbook_in_values_and_gradients(self, session):
         volume = tf.constant(3.0 + 2.0 * random_volume(3, 4, 2, 6, 5))
         weights = random_volume(3, 4, 2, 6, 5)
-        found = layers.batch_normalization(volume, training=True)
+        found = batch_normalised(volume)
         scale, offset = variable("scale"), variable("offset")
         expected, _, _ = normalised_by_moments(volume, scale, offset)
         start(session)
@@ -104,7 +111,7 @@ class TestBatchNormalization:
             np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
     def test_every_channel_comes_out_with_mean_zero_and_variance_one(self, session):
-        result = layers.batch_normalization(tf.constant(5.0 + 30.0 * random_volume(2, 4, 6, 8, 2)), training=True)
+        result = batch_normalised(tf.constant(5.0 + 30.0 * random_volume(2, 4, 6, 8, 2)))
         start(session)
         values = session.run(result)
         np.testing.assert_allclose(values.mean(axis=(0, 1, 2, 3)), 0.0, atol=1e-4)
@@ -112,7 +119,7 @@ class TestBatchNormalization:
 
     def test_moving_statistics_go_a_hundredth_of_the_way_to_mean_and_unbiased_variance(self, session):
         volume = 3.0 + 2.0 * random_volume(2, 2, 3, 2, 4)
-        layers.batch_normalization(tf.constant(volume), training=True)
+        batch_normalised(tf.constant(volume))
         updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
         start(session)
         mean, variance = volume.mean(axis=(0, 1, 2, 3)), volume.var(axis=(0, 1, 2, 3), ddof=1)
@@ -124,25 +131,44 @@ class TestBatchNormalization:
         np.testing.assert_allclose(session.run(variable("moving_mean")), moving_mean, rtol=1e-4)
         np.testing.assert_allclose(session.run(variable("moving_variance")), moving_variance, rtol=1e-4)
 
-    def test_outside_training_the_moving_statistics_count_and_stay(self, session):
-        volume = random_volume(1, 2, 2, 2, 2)
-        result = layers.batch_normalization(tf.constant(volume), training=False)
+    def test_only_scale_and_offset_are_trained(self):
+        batch_normalised(tf.zeros([1, 2, 2, 2, 3]))
+        assert names() == ["offset", "scale"]
+
+    def test_the_shape_stays_known(self):
+        result = batch_normalised(tf.placeholder(tf.float32, [None, 4, 2, 6, 3]))
+        assert result.shape.as_list() == [None, 4, 2, 6, 3]
+
+
+class TestFolded:
+    @pytest.mark.parametrize("transposed", [False, True])
+    def test_equals_convolution_then_the_textbook_with_moving_statistics(self, session, transposed):
+        volume = random_volume(2, 4, 2, 6, 3)
+
+        def convolution(finish):
+            if transposed:
+                return layers.transposed_convolution(tf.constant(volume), 2, finish)
+            return layers.convolution(tf.constant(volume), 2, 3, finish, stride=2)
+
+        with tf.variable_scope("scope", reuse=tf.AUTO_REUSE):
+            result, unnormalised = convolution(layers.folded), convolution(plain)
         assert tf.get_collection(tf.GraphKeys.UPDATE_OPS) == []
         start(session)
         variable("moving_mean").load([1.0, -3.0], session)
         variable("moving_variance").load([4.0, 0.25], session)
         variable("scale").load([2.0, 1.0], session)
         variable("offset").load([0.0, 7.0], session)
-        expected = [2.0, 1.0] * (volume - [1.0, -3.0]) / np.sqrt(np.array([4.0, 0.25]) + EPSILON) + [0.0, 7.0]
-        np.testing.assert_allclose(session.run(result), expected, rtol=1e-4, atol=1e-5)
+        found, before = session.run([result, unnormalised])
+        expected = [2.0, 1.0] * (before - [1.0, -3.0]) / np.sqrt(np.array([4.0, 0.25]) + EPSILON) + [0.0, 7.0]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
-    def test_only_scale_and_offset_are_trained(self):
-        layers.batch_normalization(tf.zeros([1, 2, 2, 2, 3]), training=True)
-        assert names() == ["offset", "scale"]
-
-    def test_the_shape_stays_known(self):
-        result = layers.batch_normalization(tf.placeholder(tf.float32, [None, 4, 2, 6, 3]), training=True)
-        assert result.shape.as_list() == [None, 4, 2, 6, 3]
+    def test_has_the_variables_of_training(self):
+        volume = tf.zeros([1, 2, 2, 2, 3])
+        with tf.variable_scope("scope", reuse=tf.AUTO_REUSE):
+            layers.convolution(volume, 2, 3, layers.batch_normalised)
+            made = tf.global_variables()
+            layers.convolution(volume, 2, 3, layers.folded)
+        assert tf.global_variables() == made
 
 
 class TestActivation:

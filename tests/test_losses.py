@@ -34,32 +34,44 @@ def dice_by_definition(probabilities, label):
     return result
 
 
+def classes_first(volume):
+    """Return [N, X, Y, Z, K] as [N, K, V]."""
+    flat = volume.reshape(volume.shape[0], -1, volume.shape[-1])
+    return np.ascontiguousarray(flat.transpose(0, 2, 1), np.float32)
+
+
+def soft_dice_of(probabilities, label):
+    """Return the tensor of `soft_dice` of probabilities [N, X, Y, Z, K] and a label [N, X, Y, Z]."""
+    one_hot = np.eye(probabilities.shape[-1])[label]
+    return soft_dice(tf.constant(classes_first(probabilities)), tf.constant(classes_first(one_hot)))
+
+
 class TestSoftDice:
     def test_equals_its_definition(self, session):
         logits, label = random_case(classes=4)
         probabilities = softmax(logits)
-        found = session.run(soft_dice(tf.constant(probabilities), tf.constant(label)))
+        found = session.run(soft_dice_of(probabilities, label))
         np.testing.assert_allclose(found, dice_by_definition(probabilities, label), rtol=1e-5)
 
     def test_equals_the_score_that_is_reported(self, session):
         logits, label = random_case(batch=3)
         probabilities = softmax(logits)
-        found = session.run(soft_dice(tf.constant(probabilities), tf.constant(label)))
+        found = session.run(soft_dice_of(probabilities, label))
         expected = [scores.soft_dice(*case) for case in zip(probabilities, label)]
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
     def test_a_class_that_neither_holds_counts_as_found_and_pulls_nowhere(self, session):
         label = np.zeros((1,) + SHAPE, np.uint8)
-        probabilities = tf.constant(np.eye(3, dtype=np.float32)[label])
-        dice = soft_dice(probabilities, tf.constant(label))
+        probabilities, one_hot = [tf.constant(classes_first(np.eye(3)[label])) for _ in range(2)]
+        dice = soft_dice(probabilities, one_hot)
         values, gradient = session.run([dice, tf.gradients(dice[:, 1:], probabilities)[0]])
         assert values.tolist() == [[1.0, 1.0, 1.0]]
-        assert not gradient[..., 1:].any()
+        assert not gradient[:, 1:].any()
 
     def test_a_class_that_only_the_prediction_holds_scores_nothing(self, session):
         label = np.zeros((1,) + SHAPE, np.uint8)
         probabilities = np.eye(3, dtype=np.float32)[np.full_like(label, 2)]
-        found = session.run(soft_dice(tf.constant(probabilities), tf.constant(label)))[0]
+        found = session.run(soft_dice_of(probabilities, label))[0]
         np.testing.assert_allclose(found, [0.0, 1.0, 0.0], atol=1e-6)
 
 

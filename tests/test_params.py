@@ -36,14 +36,14 @@ def trained(tmp_path, run):
 
 
 class TestDefaults:
-    def test_every_flag_has_a_key_and_nothing_else_has(self, run):
-        assert set(run("--data_dir task")) == set(FLAGS)
+    def test_every_flag_has_a_key(self, run):
+        assert set(run("--data_dir task")) == set(FLAGS) | {"prediction_batch_size"}
 
     def test_values_are_the_defaults(self, run, tmp_path):
         model_dir = str(tmp_path / "model")
         expected = {name: flag.default for name, flag in FLAGS.items()}
         expected.update(data_dir="task", model_dir=model_dir, log_dir=model_dir)
-        expected["cache_dir"] = os.path.join(model_dir, "cache")
+        expected.update(cache_dir=os.path.join(model_dir, "cache"), prediction_batch_size=None)
         assert run("--data_dir task") == expected
 
     def test_is_json(self, run):
@@ -84,7 +84,12 @@ class TestStoredSettings:
         assert chosen["batch_size"] == 4
         assert (chosen["downscale_blocks"], chosen["upscale_blocks"]) == ([2, 3], [1, 3])
         assert chosen["data_dir"] is None
-        assert set(chosen) == set(FLAGS)
+        assert set(chosen) == set(FLAGS) | {"prediction_batch_size"}
+
+    @pytest.mark.parametrize("given, chosen", [("", None), (" --batch_size 7", 7)])
+    def test_prediction_takes_the_batch_size_of_the_command_line_alone(self, run, trained, given, chosen):
+        trained("--batch_size 4")
+        assert run("--exec_mode predict --images scan.nii.gz" + given)["prediction_batch_size"] == chosen
 
     def test_a_given_default_contradicts_another_stored_value(self, run, trained):
         trained("--activation prelu")

@@ -100,6 +100,27 @@ class TestPrediction:
         run("predict", copied, "--images", os.path.join(copied.data_dir, "imagesTr", "case_04.nii.gz"))
         assert list(masks(copied.model_dir)) == ["case_04.nii.gz"]
 
+    def test_a_bad_scan_is_left_out_and_told_of(self, copied, tmp_path, capsys):
+        images = [os.path.join(copied.data_dir, "imagesTs", "case_{}.nii.gz".format(number)) for number in (10, 11, 12)]
+        images[1] = str(tmp_path / "broken.nii.gz")
+        open(images[1], "wb").close()
+        arguments = ["--exec_mode", "predict", "--model_dir", copied.model_dir, "--threads", "1", "--images"]
+        assert main.main(arguments + images) == 2
+        errors = capsys.readouterr().err.splitlines()
+        assert errors[-1].startswith("main.py: error: 1 of 3 cases cannot be used: {}: is empty".format(images[1]))
+        assert sorted(masks(copied.model_dir)) == ["case_10.nii.gz", "case_12.nii.gz"]
+
+    def test_nothing_but_bad_scans(self, copied, tmp_path, capsys):
+        images = [str(tmp_path / name) for name in ("one.nii.gz", "two.nii")]
+        for image in images:
+            open(image, "wb").close()
+        arguments = ["--exec_mode", "predict", "--model_dir", copied.model_dir, "--threads", "1", "--images"]
+        assert main.main(arguments + images) == 2
+        told = capsys.readouterr().err.splitlines()[-3:]
+        assert told[0] == "main.py: error: 2 of 2 cases cannot be used:"
+        assert [line.split(": is empty")[0] for line in told[1:]] == images
+        assert not os.path.exists(os.path.join(copied.model_dir, "eval"))
+
     def test_a_task_without_test_images(self, copied, tmp_path, capsys):
         task = make_task(tmp_path, test=0)
         run("predict", copied._replace(data_dir=task))

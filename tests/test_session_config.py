@@ -3,7 +3,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from utils import environment, session_config
+from utils import environment, hardware, session_config
 from utils.tf_runtime import RUNTIME, tf
 from utils.workers import Workers
 
@@ -67,9 +67,13 @@ class TestXla:
 
 class TestMixedPrecision:
     @pytest.mark.skipif(RUNTIME != "tf2", reason="TensorFlow 1.15 has no mixed precision for CPUs")
-    def test_on_a_cpu_is_bfloat16(self, config, without_gpu):
+    @pytest.mark.parametrize("amx", [True, False])
+    def test_on_a_cpu_is_bfloat16_which_may_be_slow(self, config, without_gpu, monkeypatch, amx):
+        monkeypatch.setattr(hardware, "vector_instructions", lambda: ["avx2"] + ["amx_bf16"] * amx)
         found, notice = config(amp=True)
-        assert bfloat16(found) == REWRITER_ON and notice is None
+        assert bfloat16(found) == REWRITER_ON
+        assert (notice is None) == amx
+        assert amx or notice.startswith("--amp: this CPU has no AMX")
 
     @pytest.mark.skipif(RUNTIME != "tf1", reason="TensorFlow 2 has mixed precision for CPUs")
     def test_where_there_is_none_a_line_says_so(self, config, without_gpu):
@@ -84,6 +88,15 @@ class TestMixedPrecision:
     def test_is_off_without_the_flag(self, config, without_gpu):
         found, notice = config(amp=False)
         assert bfloat16(found) != REWRITER_ON and notice is None
+
+
+class TestPredictionBatchSize:
+    @pytest.mark.parametrize("on_gpu, images", [(False, 8), (True, 32)])
+    def test_follows_from_the_size_of_an_image(self, on_gpu, images):
+        assert session_config.prediction_batch_size([32, 32, 32], on_gpu) == images
+        assert session_config.prediction_batch_size([16, 32, 64], on_gpu) == images
+        assert session_config.prediction_batch_size([64, 64, 32], on_gpu) == images // 4
+        assert session_config.prediction_batch_size([128, 128, 128], on_gpu) == 1
 
 
 class TestGpus:

@@ -1,8 +1,11 @@
+import re
+
 import numpy as np
 import pytest
 
+from utils.errors import UserError
 from utils.tf_runtime import tf
-from utils.var_storage import master_weights_scope
+from utils.var_storage import frozen_weights_scope, master_weights_scope
 
 pytestmark = pytest.mark.usefixtures("graph")
 
@@ -57,3 +60,36 @@ class TestTraining:
             session.run(step)
         # In half precision 1 - 0.0001 is 1: every step would be lost.
         np.testing.assert_allclose(session.run(stored), [0.99, 1.02], rtol=1e-5)
+
+
+class TestFrozenWeights:
+    @pytest.fixture
+    def checkpoint(self, session, tmp_path):
+        """A checkpoint of the weight (1, 2) of the scope, and of one that nothing asks for."""
+        weight_of(tf.float32, initializer=tf.constant_initializer([1.0, 2.0]))
+        tf.get_variable("other", [])
+        session.run(tf.global_variables_initializer())
+        return tf.train.Saver().save(session, str(tmp_path / "model.ckpt"))
+
+    def frozen(self, checkpoint, name="weight", shape=(2,), **arguments):
+        with frozen_weights_scope(checkpoint)("scope", reuse=tf.AUTO_REUSE):
+            return tf.get_variable(name, list(shape), **arguments)
+
+    @pytest.mark.parametrize("dtype", [tf.float32] + HALVES)
+    def test_weights_are_constants_with_the_values_of_the_checkpoint(self, checkpoint, dtype):
+        with tf.Graph().as_default() as graph, tf.Session() as session:
+            weight = self.frozen(checkpoint, dtype=dtype, initializer=tf.zeros_initializer())
+            assert tf.global_variables() == []
+            assert weight.dtype == dtype and weight.shape.as_list() == [2]
+            assert session.run(tf.cast(weight, tf.float32)).tolist() == [1.0, 2.0]
+            assert {operation.type for operation in graph.get_operations()} <= {"Const", "Cast"}
+
+    @pytest.mark.parametrize("name, shape", [("weight", (3,)), ("weight", (1, 2)), ("bias", (2,))])
+    def test_those_of_another_network_are_refused(self, checkpoint, name, shape):
+        message = "model.ckpt: has no scope/{} of shape {}: ".format(name, list(shape))
+        with pytest.raises(UserError, match=re.escape(message)):
+            self.frozen(checkpoint, name, shape)
+
+    def test_a_checkpoint_that_is_not_there(self, tmp_path):
+        with pytest.raises(tf.errors.OpError, match="gone"):
+            frozen_weights_scope(str(tmp_path / "gone"))

@@ -1,11 +1,24 @@
 """The runner of ``--benchmark``: measures training or prediction steps and leaves the model's folder alone."""
 
+import functools
+import os
 import tempfile
 
+from model.model_fn import probabilities_of
 from utils import benchmark, data_loader, hardware
 from utils.files import write_json_atomically
 from utils.hooks.profiling_hook import ProfilingHook
 from utils.runner import Runner
+from utils.tf_runtime import tf
+
+
+def fresh_checkpoint(params, folder):
+    """Path of a checkpoint of an untrained network, made in ``folder``."""
+    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={"GPU": 0})) as session:
+        tf.train.create_global_step()
+        probabilities_of(tf.zeros([1] + params["input_shape"] + [len(params["modalities"])]), params)
+        session.run(tf.global_variables_initializer())
+        return tf.train.Saver().save(session, os.path.join(folder, "model.ckpt"))
 
 
 class BenchmarkRunner(Runner):
@@ -34,7 +47,10 @@ class BenchmarkRunner(Runner):
         hook = self._profiling_hook("predict")
         batches = self._prediction_batches(hook.last_step)
         with tempfile.TemporaryDirectory() as folder:
-            predictions = self._estimator(folder).predict(batches, hooks=[hook], yield_single_examples=False)
+            weights = fresh_checkpoint(self.params, folder)
+            predictions = self._estimator(folder, weights=weights).predict(
+                batches, hooks=[hook], checkpoint_path=weights, yield_single_examples=False
+            )
             for _ in predictions:
                 pass
         self._tell(hook)
@@ -43,7 +59,9 @@ class BenchmarkRunner(Runner):
         if self.params["synthetic"]:
             return lambda: benchmark.synthetic_dataset(self.params, steps, labelled=False)
         volumes = self._volumes(self._share(self.job.predicted), "preparing images")
-        return lambda: data_loader.repeated_dataset(volumes, self.params["batch_size"], steps)
+        batch_size, shape = self.params["batch_size"], volumes.image(0).shape
+        images = functools.partial(data_loader.repeated_images, volumes, steps * batch_size)
+        return lambda: data_loader.streamed_dataset(images, shape, batch_size)
 
     def _share(self, cases):
         # With more workers than cases, those that have none of their own measure on the first one.

@@ -28,18 +28,19 @@ class Volumes:
 
     def image(self, index):
         """The image of one case: float32 [X, Y, Z, C], a read-only view of the file."""
-        return _view(self.kept[index].image)
+        return view(self.kept[index].image)
 
     def label(self, index):
         """The label of one case: uint8 [X, Y, Z], a read-only view of the file."""
-        return _view(self.kept[index].label)
+        return view(self.kept[index].label)
 
     def images(self, indices):
         """Several images: float32 [N, X, Y, Z, C]."""
         return np.stack([self.image(index) for index in indices])
 
 
-def _view(path):
+def view(path):
+    """The array in a .npy file, read-only and read where it is used."""
     # Mapped anew each time: a map holds its file open, and a task has more files than a process may open.
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
@@ -138,23 +139,15 @@ def training_dataset(volumes, plan, first_step, end_step):
     return tf.data.Dataset.range(first_step, end_step).map(read, READERS).prefetch(PREFETCHED_BATCHES)
 
 
-def ordered_dataset(volumes, batch_size):
-    """A ``tf.data`` pipeline of all images in order; the last batch holds what is left over."""
-    return _images(volumes, tf.data.Dataset.range(len(volumes))).batch(batch_size).prefetch(PREFETCHED_BATCHES)
+def streamed_dataset(images, shape, batch_size):
+    """A ``tf.data`` pipeline of images in order, each read when it is due; the last batch holds what is left over.
+
+    ``images`` is a function that returns an iterator over float32 [X, Y, Z, C], all of ``shape``.
+    """
+    dataset = tf.data.Dataset.from_generator(images, tf.float32, shape).map(lambda image: {"image": image})
+    return dataset.batch(batch_size).prefetch(1)
 
 
-def repeated_dataset(volumes, batch_size, steps):
-    """A ``tf.data`` pipeline of ``steps`` full batches of images, going round the cases as often as it takes."""
-    indices = tf.data.Dataset.range(len(volumes)).repeat().take(steps * batch_size)
-    return _images(volumes, indices).batch(batch_size).prefetch(PREFETCHED_BATCHES)
-
-
-def _images(volumes, indices):
-    shape = volumes.image(0).shape
-
-    def read(index):
-        image = tf.numpy_function(lambda number: volumes.image(int(number)), [index], tf.float32)
-        image.set_shape(shape)
-        return {"image": image}
-
-    return indices.map(read, READERS)
+def repeated_images(volumes, count):
+    """An iterator over ``count`` images float32 [X, Y, Z, C], going round the cases as often as it takes."""
+    return (volumes.image(number % len(volumes)) for number in range(count))

@@ -191,7 +191,13 @@ GROUPS = {
             80,
             "passes over the training cases, in total over all runs in --model_dir",
         ),
-        Flag("batch_size", whole(1), 2, "images per step of each worker"),
+        Flag(
+            "batch_size",
+            whole(1),
+            2,
+            "images per step of each worker; where it is not given, prediction and evaluation take as many as suit the "
+            "machine",
+        ),
         Flag("loss", choice("dice"), "dice", "what training minimises: 1 minus the soft Dice"),
         Flag("optimizer", choice("rmsprop"), "rmsprop", "optimizer"),
         Flag("base_lr", real(lambda value: value > 0, "above 0"), 0.0001, "learning rate"),

@@ -7,6 +7,8 @@ import subprocess
 
 from utils.environment import available_cores
 
+# Those that decide how fast a network's convolutions are, slowest first.
+VECTOR_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 HIDING_ALL = ("", "-1", "NoDevFiles")
 
 
@@ -46,22 +48,40 @@ def _chosen(names, visible):
 
 def cpu_name():
     """The processor's model, such as "Intel(R) Xeon(R) Platinum 8488C"."""
+    return _first_processor("model name") or platform.processor() or platform.machine()
+
+
+def vector_instructions():
+    """Those of VECTOR_INSTRUCTIONS that the processor has; empty where the system does not tell."""
+    known = _first_processor("flags").split()
+    return [name for name in VECTOR_INSTRUCTIONS if name in known]
+
+
+def _first_processor(entry):
+    """What Linux says of the first processor; "" where it says nothing."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = re.findall(r"^model name\s*: (.+)$", file.read(), re.MULTILINE)
+            found = re.search(r"^{}\s*: (.+)$".format(entry), file.read(), re.MULTILINE)
     except OSError:
-        names = []
-    return names[0].strip() if names else platform.processor() or platform.machine()
+        return ""
+    return found.group(1).strip() if found else ""
 
 
 def describe():
-    """The machine as a dict: "cpu" (name), "cores" (those this process may use), "gpus" (names)."""
-    return {"cpu": cpu_name(), "cores": available_cores(), "gpus": gpu_names()}
+    """The machine as a dict: "cpu" (name), "instructions", "cores" (those this process may use), "gpus" (names)."""
+    return {
+        "cpu": cpu_name(),
+        "instructions": vector_instructions(),
+        "cores": available_cores(),
+        "gpus": gpu_names(),
+    }
 
 
 def in_words(machine):
     """What `describe` returns, as people say it."""
     cpu = "{} cores of {}".format(machine["cores"], machine["cpu"])
+    if machine["instructions"]:
+        cpu += " ({})".format(", ".join(machine["instructions"]))
     gpus = machine["gpus"]
     kinds = ["{} x {}".format(gpus.count(name), name) for name in sorted(set(gpus))]
     return " and ".join(kinds + [cpu])

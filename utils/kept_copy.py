@@ -11,6 +11,7 @@ import numpy as np
 from utils.environment import share_of_cores
 from utils.errors import UserError
 from utils.files import replace_on_success
+from utils.overlap import overlapped
 from utils.preprocessing import SETTINGS, prepare_case
 from utils.tasks import Case
 
@@ -42,11 +43,29 @@ def keep(cases, settings, directory, progress=None):
         finally:
             for future in futures:
                 future.cancel()
-    errors = [str(future.exception()) for future in futures if future.exception()]
+    errors = [future.exception() for future in futures if future.exception()]
     if errors:
-        between = "\n" if len(errors) > 1 else " "
-        raise UserError(between.join(["%d of %d cases cannot be used:" % (len(errors), len(futures))] + errors))
+        raise unusable(errors, len(futures))
     return [future.result() for future in futures]
+
+
+def keep_in_turn(cases, settings, directory):
+    """The same while other work goes on: yields for each case its Kept, or the UserError that it cannot be used."""
+
+    def attempt(case):
+        try:
+            return _keep_case(case, settings, directory)
+        except UserError as error:
+            return error
+
+    _make_directory(directory)
+    return overlapped(attempt, cases, share_of_cores())
+
+
+def unusable(errors, cases):
+    """One UserError for those of several of so many cases; where they are several, in a line each."""
+    between = "\n" if len(errors) > 1 else " "
+    return UserError(between.join(["%d of %d cases cannot be used:" % (len(errors), cases)] + list(map(str, errors))))
 
 
 def _make_directory(directory):

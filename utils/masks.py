@@ -4,6 +4,7 @@ Dimensions: X, Y, Z voxels of the network's grid; X', Y', Z' of the image's own;
 """
 
 import os
+import threading
 
 import numpy as np
 
@@ -22,6 +23,8 @@ def mask_path(model_dir, case):
 class MaskWriter:
     """Writes one mask per case to ``<model_dir>/eval``, and a picture where ``pictures`` is asked for.
 
+    Several threads may write at a time.
+
     Args:
         params: the params dict, with ``model_dir``, ``labels`` and ``pictures``.
         structures: names of the structures, background left out.
@@ -33,6 +36,8 @@ class MaskWriter:
         self.pictures = params["pictures"]
         self.structures = structures
         self.folder = os.path.join(self.model_dir, FOLDER)
+        # matplotlib is not made for threads.
+        self._drawing = threading.Lock()
 
     def write(self, case, probabilities):
         """Write the mask of a case from its probabilities float32 [X, Y, Z, K]."""
@@ -70,6 +75,6 @@ class MaskWriter:
         from utils.pictures import case_picture
 
         path = os.path.join(self.folder, case.name + ".png")
-        case_picture(
-            path, volumes.to_array(image), image.GetSpacing(), mask, truth, structures=self.structures, title=case.name
-        )
+        array, spacing = volumes.to_array(image), image.GetSpacing()
+        with self._drawing:
+            case_picture(path, array, spacing, mask, truth, structures=self.structures, title=case.name)

@@ -53,14 +53,16 @@ BENCHMARK_FLAGS = ("synthetic", "output")
 def from_command_line(argv=None):
     """Returns the params dict of a command line (a list of str; sys.argv[1:] by default).
 
-    Its keys are the names of all flags; its values are JSON values, None where a flag without a default is not
-    given. A flag that is given wins over what `<model_dir>/params.json` holds, which wins over the default.
+    Its keys are the names of all flags, and "prediction_batch_size": --batch_size where it is given, or None.
+    Its values are JSON values, None where a flag without a default is not given. A flag that is given wins over
+    what `<model_dir>/params.json` holds, which wins over the default.
 
     Raises UserError for anything that cannot be done as asked. SystemExit(0) after printing the help.
     """
     given = vars(build_parser().parse_args(argv))
     defaults = {name: copy.deepcopy(flag.default) for name, flag in FLAGS.items()}
     params = dict(defaults, **given)
+    params["prediction_batch_size"] = given.get("batch_size")
     _complete_folders(params)
     stored = binding_settings(params)
     if stored is not None:

@@ -3,6 +3,7 @@
 From the task to the report: task -> cases -> kept volumes -> batches -> probabilities -> masks -> scores -> report.
 """
 
+import collections
 import functools
 import os
 import tempfile
@@ -13,14 +14,16 @@ import dllogger
 from model.model_fn import model_fn, probabilities_of
 from utils import data_loader, report, run_log, split
 from utils import params as params_file
+from utils.environment import share_of_cores
 from utils.errors import UserError
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
-from utils.kept_copy import keep
+from utils.kept_copy import keep, keep_in_turn, unusable
 from utils.masks import MaskWriter
+from utils.overlap import overlapped
 from utils.progress import Progress, Silence, say
 from utils.report import CaseScores
-from utils.session_config import session_config
+from utils.session_config import prediction_batch_size, session_config
 from utils.tf_runtime import gpus, scale_loss, tf, version
 from utils.workers import Workers
 
@@ -155,7 +158,7 @@ class Runner:
             image_shape=self.params["input_shape"] + [len(self.params["modalities"])],
             network=functools.partial(probabilities_of, params=self.params),
             structures=self.structures,
-            batch_size=self.params["batch_size"],
+            batch_size=self._prediction_batch_size(),
             every_epochs=self.params["evaluate_every"],
             steps_per_epoch=plan.steps_per_epoch,
             model_dir=self.model_dir,
@@ -164,14 +167,15 @@ class Runner:
     def evaluate(self):
         """Score the held-out cases: soft Dice on the network's grid, hard Dice of the masks written."""
         cases = self.workers.share(self.job.held_out)
-        volumes = self._volumes(cases, "preparing held-out cases")
         writer = MaskWriter(self.params, self.structures)
         checkpoint = self._checkpoint()
-        scores = []
-        with self._progress(len(cases), "evaluating", "cases") as progress:
-            for index, probabilities in enumerate(self._predicted(volumes, checkpoint)):
-                scores.append(writer.evaluate(cases[index], probabilities, volumes.label(index)))
-                progress.update()
+
+        def score(predicted):
+            kept, probabilities = predicted
+            return writer.evaluate(kept.case, probabilities, data_loader.view(kept.label))
+
+        scores, errors = self._predict_each(cases, checkpoint, score, "evaluating")
+        self._stop_together(unusable(errors, len(cases)) if errors else None)
         scores = self._everyones(scores)
         if self.workers.is_first:
             self._report(scores, checkpoint)
@@ -200,27 +204,63 @@ class Runner:
             self._say("--data_dir {}: lists no test images, nothing to predict".format(self.params["data_dir"]))
             return
         cases = self.workers.share(self.job.predicted)
-        volumes = self._volumes(cases, "preparing images")
         writer = MaskWriter(self.params, self.structures)
-        with self._progress(len(cases), "predicting", "cases") as progress:
-            for case, probabilities in zip(cases, self._predicted(volumes, self._checkpoint())):
-                writer.write(case, probabilities)
-                progress.update()
+
+        def write(predicted):
+            kept, probabilities = predicted
+            writer.write(kept.case, probabilities)
+
+        _, errors = self._predict_each(cases, self._checkpoint(), write, "predicting")
         self.workers.wait_for_all()
         if self.workers.is_first:
             writer.tell()
+        if errors:
+            raise unusable(errors, len(cases))
+
+    def _predict_each(self, cases, checkpoint, use, description):
+        """What ``use`` makes of the (Kept, probabilities) of each case, in order, and UserErrors of the others.
+
+        Reading, the network and ``use`` work at the same time.
+        """
+        errors = []
+        with self._progress(len(cases), description, "cases") as progress:
+            results = []
+            for result in overlapped(use, self._predicted(cases, checkpoint, errors), share_of_cores()):
+                results.append(result)
+                progress.update()
+        return results, errors
 
     def _checkpoint(self):
         return _latest_checkpoint(params_file.checkpoint_folder(self.params))
 
-    def _predicted(self, volumes, checkpoint):
-        """Class probabilities float32 [X, Y, Z, K] of each case in turn."""
-        if not len(volumes):
-            return iter(())
-        predictions = self._estimator(self.model_dir).predict(
-            lambda: data_loader.ordered_dataset(volumes, self.params["batch_size"]), checkpoint_path=checkpoint
+    def _predicted(self, cases, checkpoint, errors):
+        """Each case's Kept and class probabilities float32 [X, Y, Z, K] in turn; UserErrors of others to ``errors``."""
+        read, failed = collections.deque(), []
+
+        def images():
+            # In a thread of TensorFlow's, which would make errors of its own of what is raised here.
+            try:
+                for kept in keep_in_turn(cases, self._preparation(), self.params["cache_dir"]):
+                    if isinstance(kept, UserError):
+                        errors.append(kept)
+                    else:
+                        read.append(kept)
+                        yield data_loader.view(kept.image)
+            except Exception as error:
+                failed.append(error)
+
+        shape = self.params["input_shape"] + [len(self.params["modalities"])]
+        predictions = self._estimator(self.model_dir, weights=checkpoint).predict(
+            lambda: data_loader.streamed_dataset(images, shape, self._prediction_batch_size()),
+            checkpoint_path=checkpoint,
         )
-        return (prediction["probabilities"] for prediction in predictions)
+        for prediction in predictions:
+            yield read.popleft(), prediction["probabilities"]
+        if failed:
+            raise failed[0]
+
+    def _prediction_batch_size(self):
+        return self.params["prediction_batch_size"] or prediction_batch_size(self.params["input_shape"], bool(gpus()))
 
     def finish(self):
         """Draw the training curves where pictures are asked for, and say where the log is."""
@@ -242,28 +282,34 @@ class Runner:
         say("log: {}".format(log))
 
     def _volumes(self, cases, description):
-        settings = {
+        with self._progress(len(cases), description, "cases") as progress:
+            kept, error = self._kept(cases, progress)
+        self._stop_together(error)
+        return data_loader.Volumes(kept)
+
+    def _stop_together(self, error):
+        """Raise this worker's UserError, if any; all workers learn of it before one waits for another that stopped."""
+        if self.workers.gather([[error is not None]]).any():
+            raise error or UserError("worker {}: stopped, since another one cannot go on".format(self.workers.rank))
+
+    def _kept(self, cases, progress):
+        folder = self.params["cache_dir"]
+        try:
+            return keep(cases, self._preparation(), folder, lambda done, total: progress.update()), None
+        except UserError as error:
+            return None, error
+
+    def _preparation(self):
+        """The settings of ``utils.preprocessing``."""
+        return {
             "input_shape": self.params["input_shape"],
             "resize_interpolator": self.params["resize_interpolator"],
             "data_normalization": self.params["data_normalization"],
             "classes": len(self.params["labels"]),
             "channels": len(self.params["modalities"]),
         }
-        with self._progress(len(cases), description, "cases") as progress:
-            kept, error = self._kept(cases, settings, progress)
-        # All workers learn of it before one waits for another that has stopped.
-        failed = self.workers.gather([[error is not None]]).any()
-        if failed:
-            raise error or UserError("worker {}: stopped, since another one cannot go on".format(self.workers.rank))
-        return data_loader.Volumes(kept)
 
-    def _kept(self, cases, settings, progress):
-        try:
-            return keep(cases, settings, self.params["cache_dir"], lambda done, total: progress.update()), None
-        except UserError as error:
-            return None, error
-
-    def _estimator(self, folder, plan=None):
+    def _estimator(self, folder, plan=None, weights=None):
         run_config = tf.estimator.RunConfig(
             model_dir=folder,
             tf_random_seed=self.params["seed"],
@@ -274,7 +320,7 @@ class Runner:
             save_summary_steps=None,
             log_step_count_steps=None,
         )
-        params = dict(self.params)
+        params = dict(self.params, weights=weights)
         if plan is not None:
             # A function, since the Estimator copies its params deeply, a method's object with it.
             params.update(wrap_optimizer=lambda optimizer: self._wrap_optimizer(optimizer))

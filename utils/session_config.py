@@ -1,7 +1,20 @@
 """How TensorFlow sessions run: threads, precision, XLA, memory."""
 
+import functools
+import operator
+
+from utils import hardware
 from utils.environment import threads
 from utils.tf_runtime import cpu_mixed_precision, gpus, tf
+
+# What keeps a CPU and a GPU busy in prediction; more takes memory, and time to the first mask, for little.
+PREDICTED_VOXELS = {False: 8 * 32**3, True: 32 * 32**3}
+
+
+def prediction_batch_size(input_shape, on_gpu):
+    """Images to predict at a time where the user has not said how many."""
+    voxels = functools.reduce(operator.mul, input_shape)
+    return max(1, PREDICTED_VOXELS[on_gpu] // voxels)
 
 
 def session_config(params, workers):
@@ -20,6 +33,14 @@ def session_config(params, workers):
         config.gpu_options.visible_device_list = str(workers.local_rank % len(gpus()))
     if params["xla"]:
         config.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
-    if params["amp"] and not gpus() and not cpu_mixed_precision(config):
-        return config, "--amp: this TensorFlow has no mixed precision for CPUs; going on in float32"
+    if params["amp"] and not gpus():
+        return config, _mixed_precision_notice(cpu_mixed_precision(config))
     return config, None
+
+
+def _mixed_precision_notice(granted):
+    if not granted:
+        return "--amp: this TensorFlow has no mixed precision for CPUs; going on in float32"
+    if "amx_bf16" not in hardware.vector_instructions():
+        return "--amp: this CPU has no AMX: bfloat16 may be slower than float32 (vnet_benchmark.py measures it)"
+    return None

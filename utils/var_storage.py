@@ -1,5 +1,8 @@
-"""Variable scopes whose variables are stored in float32 where the graph computes in less."""
+"""How the weights of a graph are stored: as float32 variables where it computes in less, or as constants."""
 
+import functools
+
+from utils.errors import UserError
 from utils.tf_runtime import tf
 
 HALF_PRECISION = (tf.float16, tf.bfloat16)
@@ -19,3 +22,25 @@ def float32_variables(getter, name, dtype=tf.float32, **arguments):
 def master_weights_scope(name, **arguments):
     """A ``tf.variable_scope`` with ``float32_variables`` as its getter."""
     return tf.variable_scope(name, custom_getter=float32_variables, **arguments)
+
+
+def frozen_weights_scope(checkpoint):
+    """A function like ``master_weights_scope`` whose variables are constants: their values in a checkpoint (its path).
+
+    What follows from weights alone is then computed once, when the session starts, rather than in each step.
+
+    Raises:
+        UserError: when a variable is made, where the checkpoint has none of that name and shape.
+        tf.errors.OpError: the checkpoint cannot be read.
+    """
+    reader = tf.train.load_checkpoint(checkpoint)
+    shapes = reader.get_variable_to_shape_map()
+
+    def constant(getter, name, shape=None, dtype=tf.float32, **arguments):
+        if shapes.get(name) != list(shape):
+            raise UserError(
+                "{}: has no {} of shape {}: it belongs to another network".format(checkpoint, name, list(shape))
+            )
+        return tf.constant(reader.get_tensor(name), dtype, name=name.split("/")[-1])
+
+    return functools.partial(tf.variable_scope, custom_getter=constant)
