@@ -8,7 +8,7 @@ import pytest
 from examples import sweep_plots, sweep_report, sweeping
 from examples.benchmarking import Benchmark, Cell
 
-HARDWARE = {"cpu": "Xeon", "cores": 2, "gpus": []}
+HARDWARE = {"cpu": "Xeon", "instructions": [], "cores": 2, "gpus": []}
 RUNTIME = {"tensorflow": "tf2 2.15.1", "python": "3.11.7", "system": "Linux"}
 SETTINGS = {"input_shape": [32, 32, 16], "synthetic": False, "xla": False, "task": "Hippocampus"}
 SETTINGS.update(warmup_steps=5, benchmark_steps=20)
