@@ -10,7 +10,6 @@ from utils import scores
 from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
 from utils.hooks.training_hook import write_scalars
-from utils.overlays import overlay_png
 from utils.params import BEST_FOLDER
 from utils.run_log import dice_name
 from utils.tf_runtime import tf
@@ -116,6 +115,9 @@ class EvaluationHook(tf.train.SessionRunHook):
 
     def _show(self, index, probabilities):
         """TensorBoard's picture of one case: the mask on the network's grid over the first channel."""
+        # Here, since matplotlib takes a third of a second to load, which prediction need not wait for.
+        from utils.overlays import overlay_png
+
         mask = np.argmax(probabilities, axis=-1).astype(np.uint8)
         png, height, width = overlay_png(self.volumes.image(index)[..., 0], mask, self.volumes.label(index))
         image = tf.Summary.Image(height=height, width=width, colorspace=RGBA, encoded_image_string=png)
