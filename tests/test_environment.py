@@ -7,8 +7,16 @@ from command_line import PROJECT
 
 from utils import environment
 
-ALWAYS = {"TF_CPP_MIN_LOG_LEVEL": "2", "OMP_NUM_THREADS": "3", "KMP_BLOCKTIME": "0", "KMP_WARNINGS": "0"}
+ALWAYS = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "OMP_NUM_THREADS": "3",
+    "KMP_BLOCKTIME": "0",
+    "KMP_WARNINGS": "0",
+    "TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT": "1",
+    "TF_GPU_THREAD_MODE": "gpu_private",
+}
 AMP = {"TF_ENABLE_AUTO_MIXED_PRECISION": "1"}
+NO_TF32 = {"NVIDIA_TF32_OVERRIDE": "0"}
 XLA = {"TF_XLA_FLAGS": "--tf_xla_cpu_global_jit"}
 LAUNCHERS = ["OMPI_COMM_WORLD_LOCAL_SIZE", "HOROVOD_LOCAL_SIZE", "MPI_LOCALNRANKS"]
 
@@ -16,13 +24,13 @@ LAUNCHERS = ["OMPI_COMM_WORLD_LOCAL_SIZE", "HOROVOD_LOCAL_SIZE", "MPI_LOCALNRANK
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
     """None of the variables is set; afterwards all are as they were."""
-    for name in list(ALWAYS) + list(AMP) + list(XLA) + LAUNCHERS:
+    for name in list(ALWAYS) + list(AMP) + list(XLA) + list(NO_TF32) + LAUNCHERS:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
 
 def params(**changes):
-    return dict({"threads": 3, "amp": False, "xla": False}, **changes)
+    return dict({"threads": 3, "amp": False, "xla": False, "no_tf32": False}, **changes)
 
 
 def configured(**changes):
@@ -44,17 +52,18 @@ class TestConfigure:
             ({}, {}),
             ({"amp": True}, AMP),
             ({"xla": True}, XLA),
+            ({"no_tf32": True}, NO_TF32),
             ({"amp": True, "xla": True}, dict(AMP, **XLA)),
         ],
     )
     def test_sets_what_is_asked_for_and_no_more(self, changes, more):
         assert configured(**changes) == dict(ALWAYS, **more)
 
-    @pytest.mark.parametrize("name", sorted(dict(ALWAYS, **dict(AMP, **XLA))))
+    @pytest.mark.parametrize("name", sorted(list(ALWAYS) + list(AMP) + list(XLA) + list(NO_TF32)))
     def test_a_users_own_value_wins(self, monkeypatch, name):
         monkeypatch.setenv(name, "7")
-        changed = configured(amp=True, xla=True)
-        assert os.environ[name] == "7" and name not in changed and len(changed) == 5
+        changed = configured(amp=True, xla=True, no_tf32=True)
+        assert os.environ[name] == "7" and name not in changed and len(changed) == len(ALWAYS) + 2
 
     def test_a_second_time_changes_nothing(self):
         configured(amp=True)
@@ -63,7 +72,7 @@ class TestConfigure:
     def test_does_not_load_tensorflow(self):
         code = (
             "import sys; from utils import environment;"
-            "environment.configure({'threads': None, 'amp': True, 'xla': True});"
+            "environment.configure({'threads': None, 'amp': True, 'xla': True, 'no_tf32': True});"
             "print(sorted(name for name in sys.modules if name.split('.')[0] in ('tensorflow', 'numpy')))"
         )
         assert run(code) == "[]"

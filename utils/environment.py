@@ -35,6 +35,11 @@ def configure(params):
     defaults["KMP_WARNINGS"] = "0"
     if params["amp"]:
         defaults["TF_ENABLE_AUTO_MIXED_PRECISION"] = "1"
+    # On GPUs: batch statistics in one pass over the volume, and kernels launched from a thread of their own.
+    defaults["TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT"] = "1"
+    defaults["TF_GPU_THREAD_MODE"] = "gpu_private"
+    if params["no_tf32"]:
+        defaults["NVIDIA_TF32_OVERRIDE"] = "0"
     if params["xla"]:
         # Without it, the just-in-time level leaves a graph on a CPU as it is.
         defaults["TF_XLA_FLAGS"] = "--tf_xla_cpu_global_jit"

@@ -236,6 +236,9 @@ GROUPS = {
     "speed": (
         Flag("amp", SWITCH, False, "automatic mixed precision: float16 on GPUs, bfloat16 on CPUs"),
         Flag("xla", SWITCH, False, "compile the graph with XLA"),
+        Flag(
+            "no_tf32", SWITCH, False, "full float32 products on GPUs that would round their factors to TensorFloat-32"
+        ),
         Flag("threads", whole(0, 1024), 0, "processor threads; 0 for all cores, 1 for repeatable results"),
         Flag("benchmark", SWITCH, False, "measure images per second and step times"),
         Flag("warmup_steps", whole(0), 200, "steps at the start that --benchmark leaves out"),
