@@ -59,6 +59,17 @@ class TestThreads:
         assert config(threads=None)[0].intra_op_parallelism_threads == 4
 
 
+class TestCpuSession:
+    @pytest.mark.parametrize("threads", [1, 2, 6])
+    def test_has_the_threads_of_the_session_that_trains(self, config, params, threads):
+        trains, beside = config(threads=threads)[0], session_config.cpu_session_config(dict(params, threads=threads))
+        for name in "intra_op_parallelism_threads", "inter_op_parallelism_threads":
+            assert getattr(trains, name) == getattr(beside, name) > 0
+
+    def test_takes_no_gpu(self, params):
+        assert session_config.cpu_session_config(params).device_count["GPU"] == 0
+
+
 class TestXla:
     def test_is_the_jit_level(self, config):
         assert jit_level(config(xla=True)[0]) == tf.OptimizerOptions.ON_1

@@ -9,12 +9,13 @@ from utils import benchmark, data_loader, hardware
 from utils.files import write_json_atomically
 from utils.hooks.profiling_hook import ProfilingHook
 from utils.runner import Runner
+from utils.session_config import cpu_session_config
 from utils.tf_runtime import tf
 
 
 def fresh_checkpoint(params, folder):
     """Path of a checkpoint of an untrained network, made in ``folder``."""
-    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={"GPU": 0})) as session:
+    with tf.Graph().as_default(), tf.Session(config=cpu_session_config(params)) as session:
         tf.train.create_global_step()
         probabilities_of(tf.zeros([1] + params["input_shape"] + [len(params["modalities"])]), params)
         session.run(tf.global_variables_initializer())

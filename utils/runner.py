@@ -23,7 +23,7 @@ from utils.masks import MaskWriter
 from utils.overlap import overlapped
 from utils.progress import Progress, Silence, say
 from utils.report import CaseScores
-from utils.session_config import prediction_batch_size, session_config
+from utils.session_config import cpu_session_config, prediction_batch_size, session_config
 from utils.tf_runtime import gpus, scale_loss, tf, version
 from utils.workers import Workers
 
@@ -77,7 +77,7 @@ class Runner:
     """
 
     def __init__(self, params, job):
-        self.workers = Workers()
+        self.workers = Workers(cpu_session_config(params))
         self.params = dict(params, workers=self.workers.size, **job.description)
         self.job = job
         self.model_dir = params["model_dir"]

@@ -22,11 +22,7 @@ def session_config(params, workers):
 
     Of several ``workers``, a ``utils.workers.Workers``, each gets one GPU of its machine.
     """
-    config = tf.ConfigProto(
-        intra_op_parallelism_threads=threads(params),
-        inter_op_parallelism_threads=1 if threads(params) == 1 else 2,
-        allow_soft_placement=True,
-    )
+    config = tf.ConfigProto(allow_soft_placement=True, **_parallelism(params))
     config.gpu_options.allow_growth = True
     if workers.size > 1 and gpus():
         # Where the launcher gave each worker a GPU of its own, that is the only one it sees.
@@ -36,6 +32,19 @@ def session_config(params, workers):
     if params["amp"] and not gpus():
         return config, _mixed_precision_notice(cpu_mixed_precision(config))
     return config, None
+
+
+def _parallelism(params):
+    count = threads(params)
+    return {"intra_op_parallelism_threads": count, "inter_op_parallelism_threads": 1 if count == 1 else 2}
+
+
+def cpu_session_config(params):
+    """The ``tf.ConfigProto`` of a session beside the one that trains, without a GPU: that one decides who gets which.
+
+    The first session of a process sizes the threads of all later ones: it must have them as they have.
+    """
+    return tf.ConfigProto(device_count={"GPU": 0}, **_parallelism(params))
 
 
 def _mixed_precision_notice(granted):

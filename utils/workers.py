@@ -21,8 +21,12 @@ class Workers:
         local_rank: its number on its machine, which is that of its GPU.
     """
 
-    def __init__(self):
-        """Raises UserError where several were started without Horovod being installed."""
+    def __init__(self, cpu_session=None):
+        """Args: cpu_session, the ``tf.ConfigProto`` of the sessions they exchange numbers in.
+
+        Raises UserError where several were started without Horovod being installed.
+        """
+        self._cpu_session = cpu_session
         self._horovod = _horovod() if launch.size() > 1 else None
         self.size = self._horovod.size() if self._horovod else 1
         self.rank = self._horovod.rank() if self._horovod else 0
@@ -57,9 +61,7 @@ class Workers:
         rows = np.asarray(rows, np.float64)
         if self._horovod is None:
             return rows
-        # Without a GPU: the training's session decides which one this worker gets.
-        no_gpu = tf.ConfigProto(device_count={"GPU": 0})
-        with tf.Graph().as_default(), tf.Session(config=no_gpu) as session:
+        with tf.Graph().as_default(), tf.Session(config=self._cpu_session) as session:
             return session.run(self._horovod.allgather(tf.constant(rows)))
 
     def wait_for_all(self):
