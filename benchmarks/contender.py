@@ -18,7 +18,7 @@ from benchmarks.child import die_with_parent
 from benchmarks.network import Network
 from benchmarks.registry import BY_NAME
 
-WARM_UP_STEPS = 3
+WARM_UP_STEPS = 2
 END = -1
 
 

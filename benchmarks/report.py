@@ -101,11 +101,11 @@ def draw(figures, shape, run, path):
     for number, kind in enumerate(kinds, 1):
         _bars(figure.add_subplot(1, len(kinds), number), figures, shape, kind)
     machine = "{}; {}".format(hardware.in_words(run["hardware"]), ", ".join(run["versions"]))
-    figure.text(0.99, 0.005, machine, ha="right", fontsize=7, color="#555555")
-    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    figure.text(0.5, 0.93, machine, ha="center", fontsize=7, color="#555555")
+    figure.subplots_adjust(wspace=0.65)
     FigureCanvasAgg(figure)
     with replace_on_success(path) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", bbox_inches="tight")
 
 
 def _bars(axes, figures, shape, kind):
@@ -131,4 +131,4 @@ def _bars(axes, figures, shape, kind):
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7, loc="lower right")
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=2, frameon=False)
