@@ -138,13 +138,13 @@ def shown(figures):
     """
     float32, mixed = ("ours-float32", "ours-workers-float32"), ("ours-mixed", "ours-workers-mixed")
     pytorch = ("pytorch-float32", "pytorch-bfloat16")
-    smallest = min((int(cell.variant) for cell in figures.cells("train")), default=None)
-    largest = max((int(cell.variant) for cell in figures.cells("predict")), default=None)
+    smallest = min((int(cell.variant) for cell in figures.cells("train")), default="smallest")
+    largest = max((int(cell.variant) for cell in figures.cells("predict")), default="largest")
     rows = []
     for name in ("ours-mixed", "ours-workers-mixed", "ours-float32", "ours-workers-float32"):
         cell = _named(figures, name, "train", smallest)
         original = _named(figures, "original", "train", smallest)
-        rows.append(_ratio(figures, "training, batch {}: ".format(smallest), cell, original, name, "original"))
+        rows.append(_ratio(figures, "training, batch size {}: ".format(smallest), cell, original, name, "original"))
     best = [figures.best("train", names) for names in (mixed + float32, pytorch)]
     rows.append(_ratio(figures, "training, best: ", best[0], best[1], "ours", "PyTorch"))
     for ours, whose in ((mixed, "ours-mixed"), (float32, "ours-float32")):
@@ -155,7 +155,7 @@ def shown(figures):
     rows.append(_part(figures, "training, float32, best", figures.best("train", float32)))
     for name in ("ours-mixed", "ours-float32"):
         cell = _named(figures, name, "predict", largest)
-        rows.append(_part(figures, "inference, {}, batch {}".format(name, largest), cell))
+        rows.append(_part(figures, "inference, {}, batch size {}".format(name, largest), cell))
     return rows
 
 

@@ -62,6 +62,15 @@ def running(process):
         return False
 
 
+def child_of(process):
+    """Whether this program started a process."""
+    try:
+        with open("/proc/{}/stat".format(process)) as file:
+            return int(file.read().rsplit(")", 1)[1].split()[1]) == os.getpid()
+    except OSError:
+        return False
+
+
 class TestRun:
     @pytest.fixture(scope="class")
     def run(self, tmp_path_factory):
@@ -223,3 +232,10 @@ class TestTurns:
             turns.round(0.1)
         assert "another network: 17 parameters, not" in turns.failures["pytorch-float32"]
         assert turns.rates == {cell: [None]}
+
+    def test_an_interrupted_run_leaves_nothing_running(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            with Turns((self.PRODUCT,), lambda *which: python(COUNTING, tmp_path / "count"), Network(), print):
+                children = [int(name) for name in os.listdir("/proc") if name.isdigit() and child_of(name)]
+                raise KeyboardInterrupt
+        assert children and not any(map(running, children))

@@ -71,8 +71,8 @@ class TestFigures:
 class TestShown:
     def test_the_ratios_asked_for(self, found):
         shown = {what: value for what, value, _ in figures.shown(found)}
-        assert shown["training, batch 2: ours-mixed:train:2 over original:train:2"] == Spread(3.0, 2.0, 3.0)
-        assert shown["training, batch 2: ours-workers-mixed over original:train:2"] is None
+        assert shown["training, batch size 2: ours-mixed:train:2 over original:train:2"] == Spread(3.0, 2.0, 3.0)
+        assert shown["training, batch size 2: ours-workers-mixed over original:train:2"] is None
         best = shown["training, best: ours-mixed:train:8 over pytorch-bfloat16:train:8"]
         assert best == Spread(2.5, 2.0, 2.5)
 
