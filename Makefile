@@ -11,11 +11,14 @@ export EPOCHS ?= 34
 export BATCH_SIZE ?= 2
 # More arguments for pytest, for example PYTEST_ARGS="-k geometry -x".
 PYTEST_ARGS ?=
+# More arguments for benchmarks/bench.py, for example BENCH_ARGS="--only '*:train:2'".
+BENCH_ARGS ?=
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo bench test lint clean
 
 help:
 	@echo 'make demo     train, evaluate and predict: the phantom task, or DATA_DIR=<MSD task> MODEL_DIR=<folder> EPOCHS=<n> BATCH_SIZE=<n>'
+	@echo 'make bench    speed beside that of the original, of PyTorch and of the machine; BENCH_ARGS="..." goes to bench.py'
 	@echo 'make test     the test suite; PYTEST_ARGS="..." goes to pytest'
 	@echo 'make lint     ruff: lint and format, without changing a file'
 	@echo 'make setup    only make the environment that the others need, Horovod included'
@@ -31,6 +34,10 @@ setup:
 demo:
 	@setup/run_in.sh tensorflow setup/demo.sh
 
+bench:
+	@setup/install_torch.sh
+	@setup/run_in.sh horovod sh -c 'exec python benchmarks/bench.py --output "benchmarks/results/$$RUNTIME" "$$@"' bench $(BENCH_ARGS)
+
 test:
 	@setup/run_in.sh horovod python -m pytest $(PYTEST_ARGS)
 
@@ -39,5 +46,5 @@ lint:
 	    ruff check . && ruff format --check .'
 
 clean:
-	rm -rf .venv .venv-tf1 .cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-tf1 .venv-torch .cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,7 @@ from utils import tf_runtime
 from utils.tf_runtime import RUNTIME, conv3d, cpu_mixed_precision, gpus, relu, scale_loss, tf, version
 
 PLACES = ["model/*.py", "utils/**/*.py", "main.py", "dllogger/*.py", "download_dataset.py", "examples/*.py"]
+PLACES += ["benchmarks/*.py"]
 
 
 def sources(*places):

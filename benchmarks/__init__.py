@@ -1,0 +1,1 @@
+"""Side by side: this recipe, the original's graph, PyTorch, and what the machine can do at most."""

@@ -1,0 +1,135 @@
+"""A plain transcription of the graph that the original recipe describes, in float32, on this TensorFlow.
+
+Convolutions with biases and batch normalisation are those of `tf.layers` as they come, on five dimensions; the loss
+is the soft Dice of one-hot labels; the optimizer's gradients are applied as they are. The environment variables are
+the recipe's, so that only graphs are compared; the session's options are TensorFlow's own.
+
+Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input channels; K classes.
+"""
+
+import warnings
+
+from benchmarks import noise
+from benchmarks.contender import Built
+from benchmarks.network import BASE_FILTERS, LEARNING_RATE
+from benchmarks.ours import params_of
+from utils import environment
+
+
+def build(given, contender):
+    """Returns the `Built` of the cells."""
+    environment.configure(params_of(given.network, amp=False))
+    from utils.tf_runtime import version
+
+    made, steps = 0, {}
+    for name in given.cells:
+        kind, size = name.split(":")
+        step, made = (_training if kind == "train" else _prediction)(given.network, int(size))
+        steps[name] = step, int(size)
+    return Built(version(), made, steps)
+
+
+def logits_of(images, network, training):
+    """Logits float32 [N, X, Y, Z, K] of images [N, X, Y, Z, C]."""
+    from utils.tf_runtime import tf
+
+    with warnings.catch_warnings():
+        # TensorFlow 2 says of each layer that it belongs to TensorFlow 1.
+        warnings.simplefilter("ignore")
+        volume = _unit(tf.layers.conv3d(images, BASE_FILTERS, 3, padding="same"), training)
+        skips = []
+        for depth in network.downscale_blocks:
+            skips.append(volume)
+            filters = 2 * volume.shape[-1].value
+            volume = _unit(tf.layers.conv3d(volume, filters, 2, strides=2, padding="same"), training)
+            volume = _residual_block(volume, depth, training)
+        for depth in network.upscale_blocks:
+            skip = skips.pop()
+            volume = _upsample(volume, skip.shape[-1].value, training)
+            volume = _residual_block(tf.concat([volume, skip], axis=-1), depth, training)
+        if skips:
+            volume = _upsample(volume, BASE_FILTERS, training)
+        return tf.layers.conv3d(volume, network.classes, 3, padding="same")
+
+
+def _unit(volume, training, shortcut=None):
+    from utils.tf_runtime import tf
+
+    volume = tf.layers.batch_normalization(volume, training=training)
+    return tf.nn.relu(volume if shortcut is None else volume + shortcut)
+
+
+def _residual_block(volume, depth, training):
+    from utils.tf_runtime import tf
+
+    shortcut, filters = volume, volume.shape[-1].value
+    for number in range(1, depth + 1):
+        volume = tf.layers.conv3d(volume, filters, 3, padding="same")
+        volume = _unit(volume, training, shortcut if number == depth else None)
+    return volume
+
+
+def _upsample(volume, filters, training):
+    from utils.tf_runtime import tf
+
+    return _unit(tf.layers.conv3d_transpose(volume, filters, 2, strides=2, padding="same"), training)
+
+
+def dice_loss(logits, labels):
+    """One minus the mean soft Dice of classes and cases: float32 scalar, of labels uint8 [N, X, Y, Z]."""
+    from utils.tf_runtime import tf
+
+    classes = logits.shape[-1].value
+    probabilities = tf.reshape(tf.nn.softmax(logits), [logits.shape[0].value, -1, classes])
+    truth = tf.reshape(tf.one_hot(labels, classes), [logits.shape[0].value, -1, classes])
+    overlap = tf.reduce_sum(probabilities * truth, axis=1)
+    size = tf.reduce_sum(probabilities * probabilities + truth * truth, axis=1)
+    return 1.0 - tf.reduce_mean((2.0 * overlap + 1e-6) / (size + 1e-6))
+
+
+def _inputs(network, size):
+    from utils.tf_runtime import tf
+
+    images, labels = noise.batch(network, size)
+    return tf.placeholder_with_default(images, images.shape), tf.placeholder_with_default(labels, labels.shape)
+
+
+def _session():
+    from utils.tf_runtime import tf
+
+    session = tf.Session()
+    session.run(tf.global_variables_initializer())
+    return session
+
+
+def _parameters():
+    from utils.tf_runtime import tf
+
+    return sum(variable.shape.num_elements() for variable in tf.trainable_variables())
+
+
+def _training(network, size):
+    """A function that does one step of training and returns the loss; and the number of parameters trained."""
+    from utils.tf_runtime import tf
+
+    with tf.Graph().as_default():
+        tf.set_random_seed(0)
+        images, labels = _inputs(network, size)
+        loss = dice_loss(logits_of(images, network, training=True), labels)
+        optimizer = tf.train.RMSPropOptimizer(LEARNING_RATE, momentum=0.0, centered=True)
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            train_op = optimizer.minimize(loss, global_step=tf.train.create_global_step())
+        session = _session()
+        return lambda: session.run([loss, train_op])[0], _parameters()
+
+
+def _prediction(network, size):
+    """A function that predicts one batch and returns one of its probabilities; and the number of parameters."""
+    from utils.tf_runtime import tf
+
+    with tf.Graph().as_default():
+        tf.set_random_seed(0)
+        images, _ = _inputs(network, size)
+        probabilities = tf.nn.softmax(logits_of(images, network, training=False))
+        session = _session()
+        return lambda: session.run(probabilities).flat[0], _parameters()

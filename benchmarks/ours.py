@@ -1,0 +1,136 @@
+"""The recipe itself: the model function in training and prediction, run as the runner runs it."""
+
+import os
+import tempfile
+
+from benchmarks import noise
+from benchmarks.contender import Built
+from utils import environment
+from utils.errors import UserError
+from utils.flags import FLAGS
+
+WEIGHTS = "model.ckpt"
+
+
+def params_of(network, amp):
+    """Returns the params dict of a `Network` with all flags at their defaults but --amp."""
+    params = {name: flag.default for name, flag in FLAGS.items()}
+    params.update(
+        input_shape=list(network.input_shape),
+        downscale_blocks=list(network.downscale_blocks),
+        upscale_blocks=list(network.upscale_blocks),
+        labels=["class {}".format(number) for number in range(network.classes)],
+        modalities=["channel {}".format(number) for number in range(network.channels)],
+        amp=amp,
+        weights=None,
+        steps_per_epoch=1,
+    )
+    return params
+
+
+def build(given, contender):
+    """Returns the `Built` of the cells; raises UserError where this TensorFlow lacks the precision."""
+    params = params_of(given.network, amp=contender.precision != "float32")
+    environment.configure(params)
+    from utils.session_config import session_config
+    from utils.tf_runtime import version
+    from utils.workers import Workers
+
+    workers = Workers()
+    params.update(workers=workers.size)
+    config, notice = session_config(params, workers)
+    if notice:
+        raise UserError("this TensorFlow has no mixed precision for this machine")
+    made, steps = 0, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in given.cells:
+            kind, size = name.split(":")
+            if kind == "train":
+                step, made = _training(given.network, int(size), params, config, workers)
+            else:
+                if params["weights"] is None:
+                    params["weights"], made = _saved_weights(given.network, params, config, folder)
+                step = _prediction(given.network, int(size), params, config)
+            steps[name] = step, int(size)
+    return Built(version(), made, steps, workers=workers)
+
+
+def _run_config():
+    from utils.tf_runtime import tf
+
+    return tf.estimator.RunConfig(keep_checkpoint_max=2)
+
+
+def _inputs(network, size):
+    """Tensors as the data set gives them: of any batch size, as far as the graph knows."""
+    from utils.tf_runtime import tf
+
+    images, labels = noise.batch(network, size)
+    return (
+        tf.placeholder_with_default(images, (None,) + images.shape[1:]),
+        tf.placeholder_with_default(labels, (None,) + labels.shape[1:]),
+    )
+
+
+def _parameters():
+    from utils.tf_runtime import tf
+
+    return sum(variable.shape.num_elements() for variable in tf.trainable_variables())
+
+
+def _session(config):
+    from utils.tf_runtime import tf
+
+    session = tf.Session(config=config)
+    session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+    return session
+
+
+def _training(network, size, params, config, workers):
+    """A function that does one step of training and returns the loss; and the number of parameters trained."""
+    from model.model_fn import model_fn
+    from utils.tf_runtime import gpus, scale_loss, tf
+
+    def wrap(optimizer):
+        averaged = workers.average_gradients(optimizer)
+        return scale_loss(averaged) if params["amp"] and gpus() else averaged
+
+    params = dict(params, wrap_optimizer=wrap, weights=None, batch_size=size)
+    with tf.Graph().as_default():
+        tf.set_random_seed(params["seed"])
+        tf.train.create_global_step()
+        images, labels = _inputs(network, size)
+        features = {"image": images, "weight": tf.constant(1.0)}
+        spec = model_fn(features, labels, tf.estimator.ModeKeys.TRAIN, params, _run_config())
+        equalise = workers.equaliser(tf.global_variables())
+        session = _session(config)
+        equalise(session)
+        return lambda: session.run([spec.loss, spec.train_op])[0], _parameters()
+
+
+def _saved_weights(network, params, config, folder):
+    """The path of a checkpoint of fresh weights; and the number of parameters in it."""
+    from model.model_fn import model_fn
+    from utils.tf_runtime import tf
+
+    with tf.Graph().as_default():
+        tf.set_random_seed(params["seed"])
+        images, _ = _inputs(network, 1)
+        model_fn({"image": images}, None, tf.estimator.ModeKeys.PREDICT, params, _run_config())
+        with _session(config) as session:
+            return tf.train.Saver().save(session, os.path.join(folder, WEIGHTS)), _parameters()
+
+
+def _prediction(network, size, params, config):
+    """A function that predicts one batch and returns one of its probabilities."""
+    from model.model_fn import model_fn
+    from utils.tf_runtime import tf
+
+    with tf.Graph().as_default():
+        tf.set_random_seed(params["seed"])
+        images, _ = _inputs(network, size)
+        params = dict(params, batch_size=size)
+        spec = model_fn({"image": images}, None, tf.estimator.ModeKeys.PREDICT, params, _run_config())
+        probabilities = spec.predictions["probabilities"]
+        session = _session(config)
+        return lambda: session.run(probabilities).flat[0]
