@@ -87,13 +87,6 @@ def dice_loss(logits, labels):
     return 1.0 - tf.reduce_mean((2.0 * overlap + 1e-6) / (size + 1e-6))
 
 
-def _inputs(network, size):
-    from utils.tf_runtime import tf
-
-    images, labels = noise.batch(network, size)
-    return tf.placeholder_with_default(images, images.shape), tf.placeholder_with_default(labels, labels.shape)
-
-
 def _session():
     from utils.tf_runtime import tf
 
@@ -114,13 +107,13 @@ def _training(network, size):
 
     with tf.Graph().as_default():
         tf.set_random_seed(0)
-        images, labels = _inputs(network, size)
+        images, labels, fed = noise.placeholders(network, size, open_batch=False)
         loss = dice_loss(logits_of(images, network, training=True), labels)
         optimizer = tf.train.RMSPropOptimizer(LEARNING_RATE, momentum=0.0, centered=True)
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
             train_op = optimizer.minimize(loss, global_step=tf.train.create_global_step())
         session = _session()
-        return lambda: session.run([loss, train_op])[0], _parameters()
+        return lambda: session.run([loss, train_op], fed)[0], _parameters()
 
 
 def _prediction(network, size):
@@ -129,7 +122,8 @@ def _prediction(network, size):
 
     with tf.Graph().as_default():
         tf.set_random_seed(0)
-        images, _ = _inputs(network, size)
+        images, labels, fed = noise.placeholders(network, size, open_batch=False)
+        del fed[labels]
         probabilities = tf.nn.softmax(logits_of(images, network, training=False))
         session = _session()
-        return lambda: session.run(probabilities).flat[0], _parameters()
+        return lambda: session.run(probabilities, fed).flat[0], _parameters()

@@ -1,6 +1,8 @@
 """The recipe itself: the model function in training and prediction, run as the runner runs it."""
 
-import os
+import functools
+import operator
+import re
 import tempfile
 
 from benchmarks import noise
@@ -9,7 +11,7 @@ from utils import environment
 from utils.errors import UserError
 from utils.flags import FLAGS
 
-WEIGHTS = "model.ckpt"
+UNTRAINED = re.compile(r"(^|/)(global_step|moving_mean|moving_variance)$")
 
 
 def params_of(network, amp):
@@ -32,15 +34,15 @@ def build(given, contender):
     """Returns the `Built` of the cells; raises UserError where this TensorFlow lacks the precision."""
     params = params_of(given.network, amp=contender.precision != "float32")
     environment.configure(params)
-    from utils.session_config import session_config
-    from utils.tf_runtime import version
+    from utils.session_config import cpu_session_config, session_config
+    from utils.tf_runtime import cpu_mixed_precision, gpus, tf, version
     from utils.workers import Workers
 
-    workers = Workers()
-    params.update(workers=workers.size)
-    config, notice = session_config(params, workers)
-    if notice:
+    if params["amp"] and not gpus() and not cpu_mixed_precision(tf.ConfigProto()):
         raise UserError("this TensorFlow has no mixed precision for this machine")
+    workers = Workers(cpu_session_config(params))
+    params.update(workers=workers.size)
+    config, _ = session_config(params, workers)
     made, steps = 0, {}
     with tempfile.TemporaryDirectory() as folder:
         for name in given.cells:
@@ -49,7 +51,7 @@ def build(given, contender):
                 step, made = _training(given.network, int(size), params, config, workers)
             else:
                 if params["weights"] is None:
-                    params["weights"], made = _saved_weights(given.network, params, config, folder)
+                    params["weights"], made = _saved_weights(params, folder)
                 step = _prediction(given.network, int(size), params, config)
             steps[name] = step, int(size)
     return Built(version(), made, steps, workers=workers)
@@ -59,17 +61,6 @@ def _run_config():
     from utils.tf_runtime import tf
 
     return tf.estimator.RunConfig(keep_checkpoint_max=2)
-
-
-def _inputs(network, size):
-    """Tensors as the data set gives them: of any batch size, as far as the graph knows."""
-    from utils.tf_runtime import tf
-
-    images, labels = noise.batch(network, size)
-    return (
-        tf.placeholder_with_default(images, (None,) + images.shape[1:]),
-        tf.placeholder_with_default(labels, (None,) + labels.shape[1:]),
-    )
 
 
 def _parameters():
@@ -99,26 +90,23 @@ def _training(network, size, params, config, workers):
     with tf.Graph().as_default():
         tf.set_random_seed(params["seed"])
         tf.train.create_global_step()
-        images, labels = _inputs(network, size)
+        images, labels, fed = noise.placeholders(network, size, open_batch=True)
         features = {"image": images, "weight": tf.constant(1.0)}
         spec = model_fn(features, labels, tf.estimator.ModeKeys.TRAIN, params, _run_config())
         equalise = workers.equaliser(tf.global_variables())
         session = _session(config)
         equalise(session)
-        return lambda: session.run([spec.loss, spec.train_op])[0], _parameters()
+        return lambda: session.run([spec.loss, spec.train_op], fed)[0], _parameters()
 
 
-def _saved_weights(network, params, config, folder):
-    """The path of a checkpoint of fresh weights; and the number of parameters in it."""
-    from model.model_fn import model_fn
+def _saved_weights(params, folder):
+    """The path of a checkpoint of fresh weights; and the number of trained parameters in it."""
+    from utils.benchmark_runner import fresh_checkpoint
     from utils.tf_runtime import tf
 
-    with tf.Graph().as_default():
-        tf.set_random_seed(params["seed"])
-        images, _ = _inputs(network, 1)
-        model_fn({"image": images}, None, tf.estimator.ModeKeys.PREDICT, params, _run_config())
-        with _session(config) as session:
-            return tf.train.Saver().save(session, os.path.join(folder, WEIGHTS)), _parameters()
+    checkpoint = fresh_checkpoint(params, folder)
+    trained = [shape for name, shape in tf.train.list_variables(checkpoint) if not UNTRAINED.search(name)]
+    return checkpoint, sum(functools.reduce(operator.mul, shape, 1) for shape in trained)
 
 
 def _prediction(network, size, params, config):
@@ -128,9 +116,10 @@ def _prediction(network, size, params, config):
 
     with tf.Graph().as_default():
         tf.set_random_seed(params["seed"])
-        images, _ = _inputs(network, size)
+        images, labels, fed = noise.placeholders(network, size, open_batch=True)
+        del fed[labels]
         params = dict(params, batch_size=size)
         spec = model_fn({"image": images}, None, tf.estimator.ModeKeys.PREDICT, params, _run_config())
         probabilities = spec.predictions["probabilities"]
         session = _session(config)
-        return lambda: session.run(probabilities).flat[0]
+        return lambda: session.run(probabilities, fed).flat[0]

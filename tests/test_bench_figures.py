@@ -28,7 +28,7 @@ RATES = {
     PRODUCTS[1]: [1200.0, 500.0, 800.0],
 }
 RUN = {
-    "hardware": {"cpu": "a processor", "cores": 2, "gpus": []},
+    "hardware": {"cpu": "a processor", "instructions": [], "cores": 2, "gpus": []},
     "versions": ["tf2 2.15.1", "PyTorch 2.13.0"],
     "rounds": 3,
     "seconds": 2.5,
