@@ -36,7 +36,7 @@ demo:
 
 bench:
 	@setup/install_torch.sh
-	@setup/run_in.sh horovod sh -c 'exec python benchmarks/bench.py --output "benchmarks/results/$$RUNTIME" "$$@"' bench $(BENCH_ARGS)
+	@setup/run_in.sh horovod sh -c 'exec python benchmarks/bench.py --output "results/speed-$$RUNTIME" "$$@"' bench $(BENCH_ARGS)
 
 test:
 	@setup/run_in.sh horovod python -m pytest $(PYTEST_ARGS)

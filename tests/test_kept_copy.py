@@ -98,22 +98,24 @@ class TestKeep:
 
 class TestKeepInTurn:
     def test_hands_out_what_keep_returns(self, cases, directory, prepared):
-        found = list(keep_in_turn(cases, SETTINGS, directory))
+        found = list(keep_in_turn(cases, SETTINGS, directory, 2))
         assert len(prepared) == len(cases)
         assert found == keep(cases, SETTINGS, directory)
         assert len(prepared) == len(cases)
 
     def test_a_bad_case_comes_in_its_place_as_an_error(self, cases, directory):
         open(cases[2].image, "wb").close()
-        found = list(keep_in_turn(cases, SETTINGS, directory))
+        found = list(keep_in_turn(cases, SETTINGS, directory, 2))
         assert isinstance(found[2], UserError) and "image_2.nii.gz: is empty" in str(found[2])
+        # Nothing of the volumes stays with it.
+        assert found[2].__traceback__ is None and found[2].__cause__ is None
         good = [kept for kept in found if not isinstance(kept, UserError)]
         assert [kept.case.name for kept in good] == ["case_0", "case_1", "case_3"]
 
     def test_a_directory_that_cannot_be_made(self, cases, tmp_path):
         (tmp_path / "taken").write_text("")
         with pytest.raises(UserError, match="taken: cannot be made"):
-            list(keep_in_turn(cases, SETTINGS, str(tmp_path / "taken")))
+            list(keep_in_turn(cases, SETTINGS, str(tmp_path / "taken"), 2))
 
 
 class TestSecondRun:

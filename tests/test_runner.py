@@ -30,7 +30,7 @@ from command_line import (
 from synthetic import grid_of
 
 import main
-from utils import runner
+from utils import kept_copy, runner
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
 
@@ -109,6 +109,38 @@ class TestPrediction:
         errors = capsys.readouterr().err.splitlines()
         assert errors[-1].startswith("main.py: error: 1 of 3 cases cannot be used: {}: is empty".format(images[1]))
         assert sorted(masks(copied.model_dir)) == ["case_10.nii.gz", "case_12.nii.gz"]
+
+    def test_a_mask_that_cannot_be_written_ends_it_and_bad_scans_are_told_as_well(self, copied, tmp_path, capsys):
+        images = [os.path.join(copied.data_dir, "imagesTs", "case_{}.nii.gz".format(number)) for number in (10, 11)]
+        broken = str(tmp_path / "broken.nii.gz")
+        open(broken, "wb").close()
+        os.makedirs(os.path.join(copied.model_dir, "eval", "case_11.nii.gz"))
+        arguments = ["--exec_mode", "predict", "--model_dir", copied.model_dir, "--threads", "1", "--images"]
+        assert main.main(arguments + [broken] + images) == 2
+        told = capsys.readouterr().err.splitlines()[-3:]
+        assert told[0] == "main.py: error: 2 of 3 cases cannot be used:"
+        assert told[1].startswith(broken + ": is empty") and "case_11.nii.gz: cannot be written" in told[2]
+        assert os.path.isfile(os.path.join(copied.model_dir, "eval", "case_10.nii.gz"))
+
+    def test_a_folder_that_cannot_be_made_is_one_line(self, copied, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(kept_copy.os, "makedirs", functools.partial(self.fail, os.makedirs))
+        arguments = ["--exec_mode", "predict", "--data_dir", copied.data_dir, "--model_dir", copied.model_dir]
+        assert main.main(arguments + ["--threads", "1", "--cache_dir", str(tmp_path / "cache")]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("main.py: error: 1 of 5 cases cannot be used: ") and "cache: cannot be made" in line
+
+    def fail(self, make, path, **options):
+        if path.endswith("cache"):
+            raise OSError(28, "No space left on device", path)
+        make(path, **options)
+
+    def test_a_bug_is_no_bad_scan(self, copied, tmp_path, monkeypatch):
+        def broken(case, settings):
+            raise ZeroDivisionError("a bug")
+
+        monkeypatch.setattr(kept_copy, "prepare_case", broken)
+        with pytest.raises(ZeroDivisionError, match="a bug"):
+            run("predict", copied, "--cache_dir", str(tmp_path / "cache"))
 
     def test_nothing_but_bad_scans(self, copied, tmp_path, capsys):
         images = [str(tmp_path / name) for name in ("one.nii.gz", "two.nii")]

@@ -49,17 +49,18 @@ def keep(cases, settings, directory, progress=None):
     return [future.result() for future in futures]
 
 
-def keep_in_turn(cases, settings, directory):
+def keep_in_turn(cases, settings, directory, threads):
     """The same while other work goes on: yields for each case its Kept, or the UserError that it cannot be used."""
 
     def attempt(case):
         try:
             return _keep_case(case, settings, directory)
         except UserError as error:
-            return error
+            # Another one, since the traceback of this one holds on to the volumes.
+            return UserError(str(error))
 
     _make_directory(directory)
-    return overlapped(attempt, cases, share_of_cores())
+    return overlapped(attempt, cases, threads)
 
 
 def unusable(errors, cases):

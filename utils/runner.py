@@ -14,7 +14,7 @@ import dllogger
 from model.model_fn import model_fn, probabilities_of
 from utils import data_loader, report, run_log, split
 from utils import params as params_file
-from utils.environment import share_of_cores
+from utils.environment import threads
 from utils.errors import UserError
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
@@ -82,6 +82,7 @@ class Runner:
         self.job = job
         self.model_dir = params["model_dir"]
         self.structures = job.description["labels"][1:]
+        self._left_out = None
         self.config, notice = session_config(self.params, self.workers)
         if self.workers.is_first:
             run_log.start(self.params, self.structures, version())
@@ -174,7 +175,7 @@ class Runner:
             kept, probabilities = predicted
             return writer.evaluate(kept.case, probabilities, data_loader.view(kept.label))
 
-        scores, errors = self._predict_each(cases, checkpoint, score, "evaluating")
+        scores, errors = self._use_each(cases, checkpoint, score, "evaluating")
         self._stop_together(unusable(errors, len(cases)) if errors else None)
         scores = self._everyones(scores)
         if self.workers.is_first:
@@ -210,24 +211,27 @@ class Runner:
             kept, probabilities = predicted
             writer.write(kept.case, probabilities)
 
-        _, errors = self._predict_each(cases, self._checkpoint(), write, "predicting")
+        _, errors = self._use_each(cases, self._checkpoint(), write, "predicting")
+        if errors:
+            self._left_out = unusable(errors, len(self.job.predicted))
         self.workers.wait_for_all()
         if self.workers.is_first:
             writer.tell()
-        if errors:
-            raise unusable(errors, len(cases))
 
-    def _predict_each(self, cases, checkpoint, use, description):
+    def _use_each(self, cases, checkpoint, use, description):
         """What ``use`` makes of the (Kept, probabilities) of each case, in order, and UserErrors of the others.
 
-        Reading, the network and ``use`` work at the same time.
+        Reading, the network and ``use`` work at the same time. A UserError of ``use``, such as a full disk, is the
+        last.
         """
-        errors = []
+        results, errors = [], []
         with self._progress(len(cases), description, "cases") as progress:
-            results = []
-            for result in overlapped(use, self._predicted(cases, checkpoint, errors), share_of_cores()):
-                results.append(result)
-                progress.update()
+            try:
+                for result in overlapped(use, self._predicted(cases, checkpoint, errors), threads(self.params)):
+                    results.append(result)
+                    progress.update()
+            except UserError as error:
+                errors.append(error)
         return results, errors
 
     def _checkpoint(self):
@@ -240,7 +244,7 @@ class Runner:
         def images():
             # In a thread of TensorFlow's, which would make errors of its own of what is raised here.
             try:
-                for kept in keep_in_turn(cases, self._preparation(), self.params["cache_dir"]):
+                for kept in keep_in_turn(cases, self._preparation(), self.params["cache_dir"], threads(self.params)):
                     if isinstance(kept, UserError):
                         errors.append(kept)
                     else:
@@ -263,9 +267,18 @@ class Runner:
         return self.params["prediction_batch_size"] or prediction_batch_size(self.params["input_shape"], bool(gpus()))
 
     def finish(self):
-        """Draw the training curves where pictures are asked for, and say where the log is."""
-        if not self.workers.is_first:
-            return
+        """Draw the training curves where pictures are asked for, and say where the log is.
+
+        Raises UserError where some cases could not be predicted.
+        """
+        if self.workers.is_first:
+            self._conclude()
+        # A launcher ends all workers when one fails.
+        self.workers.wait_for_all()
+        if self._left_out:
+            raise self._left_out
+
+    def _conclude(self):
         dllogger.flush()
         log = run_log.log_path(self.params)
         trained = self.params["exec_mode"] in params_file.TRAINING_MODES and not self.params["benchmark"]

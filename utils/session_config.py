@@ -50,6 +50,7 @@ def cpu_session_config(params):
 def _mixed_precision_notice(granted):
     if not granted:
         return "--amp: this TensorFlow has no mixed precision for CPUs; going on in float32"
-    if "amx_bf16" not in hardware.vector_instructions():
+    known = hardware.vector_instructions()
+    if known and "amx_bf16" not in known:
         return "--amp: this CPU has no AMX: bfloat16 may be slower than float32 (vnet_benchmark.py measures it)"
     return None
