@@ -37,7 +37,7 @@ LAST_STEP = EPOCHS * STEPS_PER_EPOCH
 PHANTOM_CASES, PHANTOM_TESTS = 42, 6
 PHANTOM_TRAINING = (
     *("--input_shape", 24, 32, 24, "--downscale_blocks", 1, 1, 1, "--upscale_blocks", 1, 1),
-    *("--batch_size", 1, "--base_lr", 0.0005, "--train_epochs", 16, "--augment"),
+    *("--batch_size", 1, "--base_lr", 0.0005, "--train_epochs", 24, "--augment"),
 )
 
 

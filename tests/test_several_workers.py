@@ -76,7 +76,7 @@ def data_dir(tmp_path_factory):
 
 
 # Slow and long enough for what is learnt not to depend on how the batches fall.
-EPOCHS = 40
+EPOCHS = 80
 STEADY = TINY + ("--exec_mode", "train_and_evaluate", "--base_lr", "0.0005", "--train_epochs", EPOCHS)
 
 
