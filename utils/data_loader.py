@@ -144,7 +144,11 @@ def streamed_dataset(images, shape, batch_size):
 
     ``images`` is a function that returns an iterator over float32 [X, Y, Z, C], all of ``shape``.
     """
-    dataset = tf.data.Dataset.from_generator(images, tf.float32, shape).map(lambda image: {"image": image})
+
+    def features():
+        return ({"image": image} for image in images())
+
+    dataset = tf.data.Dataset.from_generator(features, {"image": tf.float32}, {"image": tf.TensorShape(shape)})
     return dataset.batch(batch_size).prefetch(1)
 
 
