@@ -23,7 +23,7 @@ from utils.flags import Parser
 
 PROGRAM = "bench.py"
 NAME = "benchmark_speed"
-RESULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results")
+RESULTS = os.path.join(registry.PROJECT, "results", "speed")
 QUICK = {"rounds": 1, "seconds": 1.0}
 LATER = (signal.SIGTERM, signal.SIGHUP)
 
