@@ -19,7 +19,7 @@ from examples import launching
 from utils import hardware
 from utils.errors import UserError
 from utils.files import replace_on_success, write_json_atomically
-from utils.flags import Parser
+from utils.parser import Parser
 
 PROGRAM = "bench.py"
 NAME = "benchmark_speed"

@@ -9,7 +9,8 @@ import sys
 from examples.processes import Process, in_words
 from utils import hardware
 from utils.errors import UserError
-from utils.flags import FLAGS, Parser
+from utils.flags import FLAGS
+from utils.parser import Parser
 
 MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "main.py")
 LAUNCHERS = ("mpirun", "horovodrun")

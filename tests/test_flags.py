@@ -1,7 +1,9 @@
 import pytest
 
 from utils.errors import UserError
-from utils.flags import FLAGS, GROUPS, SWITCH, build_parser, shown
+from utils.flags import FLAGS, GROUPS, SWITCH, shown
+from utils.parser import build_parser
+from utils.recipes import RECIPES
 
 REFERENCE_FLAGS = (
     "exec_mode data_normalization activation resize_interpolator loss normalization_layer pooling upsampling seed "
@@ -46,7 +48,10 @@ class TestHelp:
         entry = entry.split(" --{} ".format(following(name)), 1)[0] if following(name) else entry
         assert flag.help.split()[0] in entry
         if flag.default is not None:
-            assert "default: {})".format(shown(flag.default)) in entry
+            assert "default: {}".format(shown(flag.default)) in entry
+        for recipe, values in RECIPES.items():
+            if name in values:
+                assert "{}: {}".format(recipe, shown(values[name])) in entry
         if flag.kind.metavar.startswith("{"):
             assert flag.kind.metavar in entry
 

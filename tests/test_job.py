@@ -71,7 +71,8 @@ class TestParts:
     def test_the_description_is_the_tasks(self, data_dir, model_dir):
         planned = job.plan(settings("train", data_dir, model_dir))
         labels = ["background"] + list(STRUCTURES)
-        assert planned.description == {"task": "Tiny", "labels": labels, "modalities": ["MRI0"]}
+        grid = {"input_shape": [32, 32, 32], "spacing": None}
+        assert planned.description == dict(grid, task="Tiny", labels=labels, modalities=["MRI0"])
 
     def test_planning_leaves_nothing_behind(self, data_dir, model_dir):
         job.plan(settings("train_and_evaluate", data_dir, model_dir))

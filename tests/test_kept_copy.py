@@ -14,6 +14,8 @@ from utils.tasks import Case
 SETTINGS = {
     "input_shape": (4, 6, 5),
     "resize_interpolator": "linear",
+    "fit": "resize",
+    "spacing": None,
     "data_normalization": "zscore",
     "classes": 3,
     "channels": 1,

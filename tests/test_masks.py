@@ -53,7 +53,8 @@ def make_scan(tmp_path):
 
 @pytest.fixture
 def params(tmp_path):
-    return {"model_dir": str(tmp_path / "model"), "labels": list(CLASSES), "pictures": False}
+    fit = {"input_shape": NETWORK_SHAPE, "fit": "resize", "spacing": None}
+    return dict(fit, model_dir=str(tmp_path / "model"), labels=list(CLASSES), pictures=False)
 
 
 @pytest.fixture

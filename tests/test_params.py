@@ -25,7 +25,8 @@ def trained(tmp_path, run):
 
     def leave(text="", best=False):
         chosen = run("--exec_mode train --data_dir task " + text)
-        settings = params.settings_of(chosen, "Hippocampus", ("background", "Anterior"), ("MRI",))
+        task = {"task": "Hippocampus", "labels": ["background", "Anterior"], "modalities": ["MRI"]}
+        settings = params.settings_of(dict(chosen, **task))
         params.save(settings, chosen["model_dir"])
         (tmp_path / "model" / "model.ckpt-90.index").write_text("")
         if best:
@@ -167,7 +168,7 @@ class TestFile:
         [
             ("input_shape", [32, 32], "takes 3 values, not 2"),
             ("base_lr", "fast", "'fast' is not a number above 0"),
-            ("augment", 1, "1 is not true or false"),
+            ("augment", 1, "1 is not on or off"),
             ("labels", [], r"\[\] is not a list of names"),
             ("modalities", "MRI", "'MRI' is not a list of names"),
             ("task", None, "None is not a name"),

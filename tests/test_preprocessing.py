@@ -13,6 +13,8 @@ def settings(**changes):
     values = {
         "input_shape": (8, 6, 4),
         "resize_interpolator": "linear",
+        "fit": "resize",
+        "spacing": None,
         "data_normalization": "zscore",
         "classes": 3,
         "channels": 1,

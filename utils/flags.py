@@ -1,17 +1,18 @@
 """Every flag of main.py: meaning, unit, accepted values and default, in one table."""
 
-import argparse
-import difflib
 import math
 from typing import Any, Callable, NamedTuple, Optional, Tuple
-
-from utils.errors import UserError
 
 LARGEST_COUNT = 10**6
 LARGEST_SEED = 2**31 - 1
 LARGEST_SIDE = 1024
 MOST_LEVELS = 6
 DEEPEST_BLOCK = 16
+MOST_FOLDS = 20
+
+
+def _switch(text):
+    return {"on": True, "off": False}.get(text)
 
 
 class Kind(NamedTuple):
@@ -42,6 +43,11 @@ def real(condition, meaning):
     return Kind(float, accepts, "a number " + meaning, "R")
 
 
+def strength(most):
+    """How strongly to augment: a real number from 0, for not at all, to `most`."""
+    return real(lambda value: 0 <= value <= most, "from 0 to {}".format(most))
+
+
 def choice(*values):
     """One of `values`, which are all of one type."""
     names = [str(value) for value in values]
@@ -54,15 +60,24 @@ def choice(*values):
     return Kind(kind, accepts, meaning, "{" + ",".join(names) + "}")
 
 
-SWITCH = Kind(bool, lambda value: isinstance(value, bool), "true or false", "")
+SWITCH = Kind(_switch, lambda value: isinstance(value, bool), "on or off", "on|off")
 FOLDER = Kind(str, lambda value: isinstance(value, str) and value != "", "a folder", "DIR")
 FILE = Kind(str, lambda value: isinstance(value, str) and value != "", "a file", "FILE")
+
+
+FOLDS = Kind(
+    int,
+    lambda value: whole(0, MOST_FOLDS).accepts(value) and value != 1,
+    "0 or a whole number from 2 to {}".format(MOST_FOLDS),
+    "N",
+)
 
 
 class Flag(NamedTuple):
     """One flag: `--name`. `count` is None for a single value, else the fewest and most values of a list.
 
-    `metavar` names the values of a list one by one in the help, where that says more than the kind's.
+    `metavar` names the values of a list one by one in the help, where that says more than the kind's. `word` is
+    what may stand instead of a list.
     """
 
     name: str
@@ -71,9 +86,12 @@ class Flag(NamedTuple):
     help: str
     count: Optional[Tuple[int, int]] = None
     metavar: Optional[Tuple[str, ...]] = None
+    word: Optional[str] = None
 
     def problem(self, value):
         """Says what is wrong with `value` (a parsed one, or one read from JSON), or returns None."""
+        if self.word is not None and value == self.word:
+            return None
         if self.count is None:
             return None if self.kind.accepts(value) else "{!r} is not {}".format(value, self.kind.meaning)
         if not isinstance(value, list):
@@ -102,6 +120,12 @@ EXEC_MODES = choice("train", "evaluate", "predict", "train_and_predict", "train_
 GROUPS = {
     "what to do": (
         Flag("exec_mode", EXEC_MODES, "train_and_predict", "what to run, in this order"),
+        Flag(
+            "recipe",
+            choice("reference", "tuned"),
+            "reference",
+            "set of defaults for the other flags: the published recipe, or the one that segments best in minutes",
+        ),
         Flag(
             "data_dir",
             FOLDER,
@@ -134,8 +158,24 @@ GROUPS = {
             "input_shape",
             whole(1, LARGEST_SIDE),
             [32, 32, 32],
-            "size every image is resized to, in voxels along its own x, y and z axes; each divisible by 2 to the "
-            "number of --downscale_blocks",
+            "size of what the network sees, in voxels along the image's own x, y and z axes, each divisible by 2 to "
+            "the number of --downscale_blocks; auto chooses it from the sizes and spacings of the training images",
+            (3, 3),
+            ("X", "Y", "Z"),
+            word="auto",
+        ),
+        Flag(
+            "fit",
+            choice("resize", "pad"),
+            "resize",
+            "how an image comes to that size: resized, its field of view kept; or brought to --spacing, then padded or "
+            "cropped about its centre",
+        ),
+        Flag(
+            "spacing",
+            real(lambda value: value > 0, "above 0"),
+            None,
+            "voxel size for --fit pad, in mm along the image's own axes (default: the median of the training images)",
             (3, 3),
             ("X", "Y", "Z"),
         ),
@@ -146,7 +186,41 @@ GROUPS = {
             "zscore",
             "normalisation of the intensities: per image and channel to mean 0 and standard deviation 1",
         ),
-        Flag("augment", SWITCH, False, "flip training images at random, horizontally and vertically"),
+    ),
+    "augmentation": (
+        Flag("augment", SWITCH, False, "flip training images at random along the axes of --flip_axes"),
+        Flag(
+            "flip_axes",
+            choice("x", "y", "z"),
+            ["x", "y"],
+            "axes of the flips of --augment and --test_time_flips; x and y are the horizontal and the vertical one",
+            (1, 3),
+        ),
+        Flag("augment_rotation", strength(180), 0.0, "largest rotation about each axis, in degrees"),
+        Flag("augment_scaling", strength(1), 0.0, "largest change of size: 0.2 for factors from 1/1.2 to 1.2"),
+        Flag("augment_shift", strength(LARGEST_SIDE), 0.0, "largest shift along each axis, in voxels"),
+        Flag(
+            "augment_elastic",
+            strength(LARGEST_SIDE),
+            0.0,
+            "smooth random displacements: their standard deviation, in voxels",
+        ),
+        Flag(
+            "augment_share",
+            real(lambda value: 0 <= value <= 1, "from 0 to 1"),
+            0.8,
+            "share of the images that are rotated, scaled, shifted and displaced; each change of intensities is made "
+            "on a quarter of the images",
+        ),
+        Flag("augment_noise", strength(10), 0.0, "largest standard deviation of added noise; images have 1"),
+        Flag("augment_blur", strength(10), 0.0, "largest standard deviation of a Gaussian blur, in voxels"),
+        Flag(
+            "augment_brightness",
+            strength(1),
+            0.0,
+            "largest relative change of contrast, and shift of the mean; images have standard deviation 1",
+        ),
+        Flag("augment_gamma", strength(1), 0.0, "largest change of the intensities' exponent: 0.3 for 1/1.3 to 1.3"),
     ),
     "the split": (
         Flag(
@@ -156,6 +230,13 @@ GROUPS = {
             "fraction of the labelled cases to train on; the others are held out for evaluation",
         ),
         Flag("split_seed", whole(0, LARGEST_SEED), 0, "seed that decides which cases are held out"),
+        Flag(
+            "folds",
+            FOLDS,
+            0,
+            "cross-validation: train and evaluate so many models, each case held out by one of them, instead of one "
+            "model by --train_split; prediction averages theirs",
+        ),
     ),
     "the network": (
         Flag(
@@ -198,9 +279,39 @@ GROUPS = {
             "images per step of each worker; where it is not given, prediction and evaluation take as many as suit the "
             "machine",
         ),
-        Flag("loss", choice("dice"), "dice", "what training minimises: 1 minus the soft Dice"),
-        Flag("optimizer", choice("rmsprop"), "rmsprop", "optimizer"),
-        Flag("base_lr", real(lambda value: value > 0, "above 0"), 0.0001, "learning rate"),
+        Flag(
+            "loss",
+            choice("dice", "dice_ce", "dice_focal"),
+            "dice",
+            "what training minimises: 1 minus the soft Dice, alone or plus --cross_entropy_weight times the "
+            "cross-entropy or the focal loss",
+        ),
+        Flag(
+            "cross_entropy_weight",
+            real(lambda value: value > 0, "above 0"),
+            3.0,
+            "what cross-entropy or focal loss count beside the Dice",
+        ),
+        Flag(
+            "deep_supervision",
+            SWITCH,
+            False,
+            "let the coarser levels of the way up learn to segment too, at their size",
+        ),
+        Flag(
+            "optimizer",
+            choice("rmsprop", "adam", "sgd"),
+            "rmsprop",
+            "optimizer: centred RMSProp, Adam, or gradient descent with Nesterov --momentum",
+        ),
+        Flag("base_lr", real(lambda value: value > 0, "above 0"), 0.0001, "learning rate, at its highest"),
+        Flag(
+            "lr_schedule",
+            choice("constant", "cosine", "polynomial"),
+            "constant",
+            "how the learning rate falls: not; or to 0 at --train_epochs along half a cosine or with the power 0.9",
+        ),
+        Flag("lr_warmup_steps", whole(0), 0, "optimizer steps over which the learning rate first rises from 0"),
         Flag(
             "lr_scaling",
             choice("none", "linear"),
@@ -217,7 +328,19 @@ GROUPS = {
             "momentum",
             real(lambda value: 0 <= value < 1, "from 0 to below 1"),
             0.0,
-            "momentum coefficient of the optimizer",
+            "momentum coefficient of RMSProp and of gradient descent",
+        ),
+        Flag(
+            "weight_decay",
+            real(lambda value: 0 <= value < 1, "from 0 to below 1"),
+            0.0,
+            "what each step takes off the convolution kernels, relative to them and to the learning rate",
+        ),
+        Flag(
+            "weight_averaging",
+            real(lambda value: 0 <= value < 1, "from 0 to below 1"),
+            0.0,
+            "evaluate and predict with an exponential moving average of the weights: how much of it a step keeps",
         ),
         Flag(
             "seed",
@@ -232,6 +355,10 @@ GROUPS = {
             1,
             "epochs between measurements of the held-out soft Dice while training; 0 for never",
         ),
+    ),
+    "prediction": (
+        Flag("test_time_flips", SWITCH, False, "predict every flip of an image along --flip_axes, and average"),
+        Flag("largest_component", SWITCH, False, "keep only the largest connected part of each structure in a mask"),
     ),
     "speed": (
         Flag("amp", SWITCH, False, "automatic mixed precision: float16 on GPUs, bfloat16 on CPUs"),
@@ -255,99 +382,3 @@ GROUPS = {
 }
 
 FLAGS = {flag.name: flag for flags in GROUPS.values() for flag in flags}
-
-
-class Formatter(argparse.HelpFormatter):
-    """Help that shows a list's values by their names where they have names."""
-
-    def _format_args(self, action, default_metavar):
-        if isinstance(action.metavar, tuple):
-            return " ".join(action.metavar)
-        return super()._format_args(action, default_metavar)
-
-
-class Parser(argparse.ArgumentParser):
-    """Parser whose errors are UserErrors of one line, and which names the flag an unknown one comes near to."""
-
-    def error(self, message):
-        """Raises UserError(message)."""
-        raise UserError(message[len("argument ") :] if message.startswith("argument ") else message)
-
-    def parse_args(self, args=None, namespace=None):
-        """Returns the namespace of the flags that were given, and only those, with each value checked.
-
-        Raises UserError for an unknown flag and for a value a flag does not accept.
-        """
-        namespace, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            raise UserError(_about_unknown(unknown))
-        for name, value in vars(namespace).items():
-            problem = FLAGS[name].problem(value)
-            if problem:
-                raise UserError("--{}: {}".format(name, problem))
-        return namespace
-
-
-def _about_unknown(arguments):
-    unknown = next((text for text in arguments if text.startswith("-")), None)
-    if unknown is None:
-        return "{}: does not belong to any flag (see --help)".format(arguments[0])
-    unknown = unknown.split("=")[0]
-    word = unknown.strip("-")
-    holding = [name for name in FLAGS if word in name.split("_")]
-    near = holding if 0 < len(holding) <= 3 else difflib.get_close_matches(word, FLAGS, n=1)
-    meant = "; did you mean {}?".format(" or ".join("--" + name for name in near)) if near else ""
-    return "{}: no such flag{} (see --help)".format(unknown, meant)
-
-
-def _reader(kind):
-    def read(text):
-        try:
-            value = kind.parse(text)
-        except ValueError:
-            value = None
-        if not kind.accepts(value):
-            raise argparse.ArgumentTypeError("{!r} is not {}".format(text, kind.meaning))
-        return value
-
-    return read
-
-
-def _help(flag):
-    accepted = [flag.kind.meaning] if flag.kind.metavar in ("N", "R") else []
-    default = [] if flag.default is None else ["default: " + shown(flag.default)]
-    notes = "; ".join(accepted + default)
-    return flag.help + (" ({})".format(notes) if notes else "")
-
-
-def _add(group, flag):
-    options = {"dest": flag.name, "help": _help(flag), "default": argparse.SUPPRESS}
-    if flag.kind is SWITCH:
-        options["action"] = "store_true"
-    else:
-        options["type"] = _reader(flag.kind)
-        options["metavar"] = flag.metavar or flag.kind.metavar
-    if flag.count is not None:
-        # Lists of a wrong length are told by Flag.problem: with a fixed number here, the surplus would be "unknown".
-        options["nargs"] = "+"
-    group.add_argument("--" + flag.name, **options)
-
-
-def build_parser():
-    """Returns the parser of main.py's flags (argparse.ArgumentParser).
-
-    A flag that is not given is absent from the namespace, so that "not given" can be told from "given as the
-    default". Its errors are UserErrors.
-    """
-    parser = Parser(
-        prog="main.py",
-        description="Trains V-Net on a task of the Medical Segmentation Decathlon form, evaluates it, and predicts "
-        "masks with it.",
-        formatter_class=Formatter,
-        allow_abbrev=False,
-    )
-    for title, flags in GROUPS.items():
-        group = parser.add_argument_group(title)
-        for flag in flags:
-            _add(group, flag)
-    return parser

@@ -3,7 +3,7 @@
 import os
 from typing import Any, Dict, NamedTuple, Tuple
 
-from utils import launch, split, tasks
+from utils import grid, launch, split, tasks
 from utils import params as params_file
 from utils.errors import UserError
 from utils.tasks import Case
@@ -12,8 +12,8 @@ from utils.tasks import Case
 class Job(NamedTuple):
     """The cases a run trains on, evaluates and predicts; empty where it does not.
 
-    ``description`` holds ``task`` (name), ``labels`` (structure names by value, background first) and
-    ``modalities`` (names by channel).
+    ``description`` holds ``task`` (name), ``labels`` (structure names by value, background first), ``modalities``
+    (names by channel), and the network's grid: ``input_shape`` (voxels) and ``spacing`` (mm, or None).
     """
 
     description: Dict[str, Any]
@@ -34,7 +34,7 @@ def plan(params):
         return _benchmark_job(task, params)
     mode = params["exec_mode"]
     stored = params_file.binding_settings(params)
-    job = Job(_describe(task) if stored is None else _described(stored, task, params))
+    job = Job(_describe(task, params) if stored is None else _described(stored, task, params))
     if mode in params_file.TRAINING_MODES:
         training, held_out = _split(task, params, stored)
         job = job._replace(training=training, held_out=held_out)
@@ -48,14 +48,15 @@ def plan(params):
 def _benchmark_job(task, params):
     """Throughput depends on no split and no trained model."""
     if params["exec_mode"] == "predict":
-        return Job(_describe(task), predicted=task.test or task.training)
+        return Job(_describe(task, params), predicted=task.test or task.training)
     if not task.training:
         raise UserError("--data_dir {}: lists no labelled images to train on".format(params["data_dir"]))
-    return Job(_describe(task), training=task.training)
+    return Job(_describe(task, params), training=task.training)
 
 
-def _describe(task):
-    return {"task": task.name, "labels": list(task.labels), "modalities": list(task.modalities)}
+def _describe(task, params):
+    description = {"task": task.name, "labels": list(task.labels), "modalities": list(task.modalities)}
+    return dict(description, **grid.choose(params, task.training or task.test))
 
 
 def _described(stored, task, params):
@@ -71,7 +72,7 @@ def _described(stored, task, params):
                     ", ".join(stored[name]),
                 )
             )
-    return {name: stored[name] for name in params_file.TASK_SETTINGS}
+    return {name: stored[name] for name in params_file.TASK_SETTINGS + params_file.GRID_SETTINGS}
 
 
 def _split(task, params, stored):

@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 
-from utils import geometry, scores, volumes
+from utils import fitting, scores, volumes
 from utils.progress import say
 from utils.report import CaseScores
 
@@ -26,12 +26,13 @@ class MaskWriter:
     Several threads may write at a time.
 
     Args:
-        params: the params dict, with ``model_dir``, ``labels`` and ``pictures``.
+        params: the params dict, with ``model_dir``, ``labels``, ``input_shape``, ``fit``, ``spacing`` and ``pictures``.
         structures: names of the structures, background left out.
     """
 
     def __init__(self, params, structures):
         self.model_dir = params["model_dir"]
+        self.fit = {name: params[name] for name in ("input_shape", "fit", "spacing")}
         self.classes = len(params["labels"])
         self.pictures = params["pictures"]
         self.structures = structures
@@ -45,7 +46,7 @@ class MaskWriter:
 
     def _write(self, case, image, probabilities, truth):
         # Brought back to the image's grid before the most probable class is taken.
-        restored = geometry.restore_probabilities(probabilities, image)
+        restored = fitting.restore_probabilities(probabilities, image, self.fit)
         mask = np.argmax(restored, axis=-1).astype(np.uint8)
         volumes.write_mask(mask, image, mask_path(self.model_dir, case))
         if self.pictures:

@@ -1,13 +1,13 @@
 """Flags, what the model's folder holds, and defaults -> one validated params dict."""
 
-import copy
 import glob
 import os
 
-from utils import launch
+from utils import launch, recipes
 from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
-from utils.flags import FLAGS, build_parser, shown
+from utils.flags import FLAGS, shown
+from utils.parser import build_parser
 
 FILE_NAME = "params.json"
 BEST_FOLDER = "best"
@@ -15,6 +15,8 @@ BEST_FOLDER = "best"
 # What the network and its input need: another value would be another network.
 MODEL_SETTINGS = (
     "input_shape",
+    "fit",
+    "spacing",
     "resize_interpolator",
     "data_normalization",
     "activation",
@@ -27,21 +29,47 @@ MODEL_SETTINGS = (
 )
 # What else decides the result of training: another value would be another run.
 RUN_SETTINGS = (
+    "recipe",
     "loss",
+    "cross_entropy_weight",
+    "deep_supervision",
     "optimizer",
     "base_lr",
+    "lr_schedule",
+    "lr_warmup_steps",
     "momentum",
+    "weight_decay",
+    "weight_averaging",
     "lr_scaling",
     "lr_warmup_epochs",
     "batch_size",
     "augment",
+    "flip_axes",
+    "augment_rotation",
+    "augment_scaling",
+    "augment_shift",
+    "augment_elastic",
+    "augment_share",
+    "augment_noise",
+    "augment_blur",
+    "augment_brightness",
+    "augment_gamma",
     "seed",
     "train_split",
     "split_seed",
+    "folds",
 )
-FREE_WITHOUT_TRAINING = ("batch_size", "seed")
+FREE_WITHOUT_TRAINING = ("recipe", "batch_size", "flip_axes", "seed")
+# Those that the first release's models know nothing of.
+LATER_SETTINGS = (
+    ("fit", "spacing", "recipe", "cross_entropy_weight", "deep_supervision", "lr_schedule", "lr_warmup_steps")
+    + ("weight_decay", "weight_averaging", "flip_axes", "folds")
+    + tuple(name for name in RUN_SETTINGS if name.startswith("augment_"))
+)
 # What the runner adds to params.json once it knows the task.
 TASK_SETTINGS = ("task", "labels", "modalities")
+# Those of MODEL_SETTINGS that the task decides where the user leaves it to it.
+GRID_SETTINGS = ("input_shape", "spacing")
 
 TRAINING_MODES = ("train", "train_and_predict", "train_and_evaluate")
 EVALUATION_MODES = ("evaluate", "train_and_evaluate")
@@ -55,23 +83,33 @@ def from_command_line(argv=None):
 
     Its keys are the names of all flags, and "prediction_batch_size": --batch_size where it is given, or None.
     Its values are JSON values, None where a flag without a default is not given. A flag that is given wins over
-    what `<model_dir>/params.json` holds, which wins over the default.
+    what `<model_dir>/params.json` holds, which wins over the recipe's default. "input_shape" may be "auto", and
+    "spacing" None: `utils.job.plan` finds them in the task.
 
     Raises UserError for anything that cannot be done as asked. SystemExit(0) after printing the help.
     """
     given = vars(build_parser().parse_args(argv))
-    defaults = {name: copy.deepcopy(flag.default) for name, flag in FLAGS.items()}
-    params = dict(defaults, **given)
-    params["prediction_batch_size"] = given.get("batch_size")
-    _complete_folders(params)
+    params = _completed(given, {})
     stored = binding_settings(params)
     if stored is not None:
+        if given.get("input_shape") == "auto":
+            # Chosen when the model was made, from the images that it was trained on.
+            del given["input_shape"]
         _refuse_contradictions(given, stored, params)
-        params.update((name, stored[name]) for name in MODEL_SETTINGS + RUN_SETTINGS if name not in given)
+        params = _completed(given, stored)
     _check_network(params)
     _check_request(params)
     if not params["benchmark"]:
         _check_model_dir(params, stored)
+    return params
+
+
+def _completed(given, stored):
+    """The flags that are given, else what the model's folder holds, else the recipe's defaults."""
+    bound = {name: stored[name] for name in MODEL_SETTINGS + RUN_SETTINGS if name in stored}
+    params = recipes.defaults(given.get("recipe", stored.get("recipe", recipes.REFERENCE)))
+    params.update(dict(bound, **given), prediction_batch_size=given.get("batch_size"))
+    _complete_folders(params)
     return params
 
 
@@ -92,10 +130,13 @@ def load(model_dir):
     stored = read_json(path)
     if not isinstance(stored, dict):
         raise UserError("{}: is damaged, it holds no JSON object".format(path))
+    # A flag that the model is older than: it was made as the reference recipe would have it.
+    earlier = recipes.defaults(recipes.REFERENCE)
+    stored = dict({name: earlier[name] for name in LATER_SETTINGS}, **stored)
     for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS:
         if name not in stored:
             raise UserError('{}: is damaged, it lacks "{}"'.format(path, name))
-        problem = FLAGS[name].problem(stored[name]) if name in FLAGS else _task_problem(name, stored[name])
+        problem = _flag_problem(name, stored[name]) if name in FLAGS else _task_problem(name, stored[name])
         if problem:
             raise UserError('{}: is damaged, "{}": {}'.format(path, name, problem))
     return stored
@@ -110,10 +151,10 @@ def binding_settings(params):
     return None if params["benchmark"] or untrained else load(params["model_dir"])
 
 
-def settings_of(params, task, labels, modalities):
-    """Returns what params.json holds: the settings a later run takes from it, and the task's own."""
-    settings = {name: params[name] for name in MODEL_SETTINGS + RUN_SETTINGS}
-    return dict(settings, task=task, labels=list(labels), modalities=list(modalities), workers=launch.size())
+def settings_of(params):
+    """Returns what params.json holds, of params that know the task: the settings a later run takes from it."""
+    settings = {name: params[name] for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS}
+    return dict(settings, workers=launch.size())
 
 
 def checkpoint_folder(params):
@@ -121,6 +162,10 @@ def checkpoint_folder(params):
     if params["checkpoint"] == "best":
         return os.path.join(params["model_dir"], BEST_FOLDER)
     return params["model_dir"]
+
+
+def _flag_problem(name, value):
+    return None if value is None and FLAGS[name].default is None else FLAGS[name].problem(value)
 
 
 def _task_problem(name, value):
@@ -197,6 +242,13 @@ def _check_network(params):
                 len(params["upscale_blocks"]),
             )
         )
+    if params["spacing"] is not None and params["fit"] != "pad":
+        raise UserError("--spacing: belongs to --fit pad: add that or leave this out")
+    if params["input_shape"] != "auto":
+        _check_shape(params, levels)
+
+
+def _check_shape(params, levels):
     step = 2**levels
     misfits = [
         "{} along {} (nearest: {})".format(size, axis, _nearest_multiples(size, step))

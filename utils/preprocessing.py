@@ -3,10 +3,10 @@
 import numpy as np
 
 from utils.errors import UserError
-from utils.geometry import resample_image, resample_label
-from utils.volumes import read_channels, read_label, to_array
+from utils.fitting import fit_image, fit_label
+from utils.volumes import read_channels, read_label
 
-SETTINGS = ("input_shape", "resize_interpolator", "data_normalization", "classes", "channels")
+SETTINGS = ("input_shape", "fit", "spacing", "resize_interpolator", "data_normalization", "classes", "channels")
 
 
 def zscore(volume):
@@ -24,13 +24,11 @@ NORMALIZATIONS = {"zscore": zscore}
 def prepare_image(channels, settings):
     """Return a scan's channels, 3-D SimpleITK images, as C-contiguous np.float32 [X, Y, Z, C].
 
-    Each is resampled to settings["input_shape"] over its field of view with
-    settings["resize_interpolator"], then normalised by itself with settings["data_normalization"].
+    Each is brought to settings["input_shape"] as settings["fit"] says, and normalised by itself with
+    settings["data_normalization"].
     """
-    shape, interpolator = settings["input_shape"], settings["resize_interpolator"]
     normalize = NORMALIZATIONS[settings["data_normalization"]]
-    volumes = [normalize(to_array(resample_image(channel, shape, interpolator))) for channel in channels]
-    return np.stack(volumes, axis=-1)
+    return np.stack([fit_image(channel, settings, normalize) for channel in channels], axis=-1)
 
 
 def prepare_case(case, settings):
@@ -48,4 +46,4 @@ def prepare_case(case, settings):
     if case.label is None:
         return image, None
     label = read_label(case.label, channels[0], settings["classes"])
-    return image, resample_label(label, settings["input_shape"], settings["classes"])
+    return image, fit_label(label, settings)

@@ -137,8 +137,7 @@ class Runner:
             self._estimator(folder, plan).train(batches, hooks=hooks, max_steps=last_step)
 
     def _write_settings(self):
-        settings = params_file.settings_of(self.params, **self.job.description)
-        params_file.save(settings, self.model_dir)
+        params_file.save(params_file.settings_of(self.params), self.model_dir)
         names = [[case.name for case in cases] for cases in (self.job.training, self.job.held_out)]
         split.write_split(self.model_dir, self.params["train_split"], self.params["split_seed"], *names)
 
@@ -316,6 +315,8 @@ class Runner:
         """The settings of ``utils.preprocessing``."""
         return {
             "input_shape": self.params["input_shape"],
+            "fit": self.params["fit"],
+            "spacing": self.params["spacing"],
             "resize_interpolator": self.params["resize_interpolator"],
             "data_normalization": self.params["data_normalization"],
             "classes": len(self.params["labels"]),

@@ -1,0 +1,61 @@
+"""The network's grid where the flags leave its choice to the task: ``--input_shape auto``, ``--spacing`` not given."""
+
+import numpy as np
+import SimpleITK as sitk
+
+from utils.errors import UserError
+
+# Images that padding may cut a border off, rather than have all others padded to the size of the largest few.
+CROPPED_PERCENT = 10
+# Two float32 activations of 16 channels at full resolution alone are 2 GB of these, in training.
+MOST_VOXELS = 2**24
+
+
+def choose(params, cases):
+    """The settings that complete ``params`` for a task: {"input_shape": [X, Y, Z], "spacing": [X, Y, Z] in mm or None}.
+
+    The spacing is the median of the images. To be padded, images get the room that nine in ten of them need along
+    each axis; to be resized, the size of the median image; in the nearest multiples of what the network divides by.
+
+    Raises:
+        UserError: an image cannot be read, or the chosen size is far beyond what can be trained on.
+    """
+    shape, spacing = params["input_shape"], params["spacing"]
+    if shape != "auto" and (params["fit"] == "resize" or spacing is not None):
+        return {"input_shape": shape, "spacing": spacing}
+    sizes, spacings = (np.array(values, float) for values in zip(*(_grid_of(case.image) for case in cases)))
+    if params["fit"] == "pad" and spacing is None:
+        spacing = np.median(spacings, axis=0).round(6).tolist()
+    if shape == "auto":
+        shape = _shape(sizes * spacings, spacing, np.median(spacings, axis=0), 2 ** len(params["downscale_blocks"]))
+    return {"input_shape": shape, "spacing": spacing}
+
+
+def _shape(extents, spacing, median_spacing, step):
+    """Whole multiples of ``step`` voxels for images of these extents (mm) [N, 3]."""
+    if spacing is None:
+        wanted = np.median(extents, axis=0) / median_spacing
+    else:
+        wanted = np.percentile(np.round(extents / spacing), 100 - CROPPED_PERCENT, axis=0)
+    shape = [int(size) * step for size in np.maximum(1, np.round(wanted / step))]
+    if np.prod(shape) > MOST_VOXELS:
+        raise UserError(
+            "--input_shape auto: the images of this task need {} voxels, too many to train on at once: give "
+            "--input_shape{}".format(" ".join(map(str, shape)), "" if spacing is None else " or a larger --spacing")
+        )
+    return shape
+
+
+def _grid_of(path):
+    """Voxels and spacing (mm) along the first three axes of an image file, of which only the header is read."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("NiftiImageIO")
+    reader.SetFileName(path)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise UserError("{}: cannot be read as NIfTI: get the file again or leave it out".format(path)) from error
+    size, spacing = reader.GetSize()[:3], reader.GetSpacing()[:3]
+    if len(size) < 3:
+        raise UserError("{}: has {} dimensions: a scan has 3, or 4 with channels".format(path, len(size)))
+    return size, spacing
