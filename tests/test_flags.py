@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from utils.errors import UserError
@@ -44,8 +46,10 @@ class TestHelp:
         flag = FLAGS[name]
         text = " ".join(build_parser().format_help().split())
         described = text[text.index("exit") :]
-        entry = described[described.index("--{} ".format(name)) :]
-        entry = entry.split(" --{} ".format(following(name)), 1)[0] if following(name) else entry
+        # A flag's own entry goes on with its values; where another speaks of it, with a word.
+        entry = described[re.search(r"--{} (\[|\{{|[A-Z])".format(name), described).start() :]
+        if following(name):
+            entry = re.split(r" --{} (\[|\{{|[A-Z])".format(following(name)), entry)[0]
         assert flag.help.split()[0] in entry
         if flag.default is not None:
             assert "default: {}".format(shown(flag.default)) in entry
@@ -91,7 +95,7 @@ class TestRefusals:
         "text, message",
         [
             ("--exec_mode infer", r"^--exec_mode: 'infer' is not one of train, evaluate, predict, train_and_predict"),
-            ("--loss dice2", r"^--loss: 'dice2' is not dice$"),
+            ("--upsampling dice2", r"^--upsampling: 'dice2' is not transposed_conv$"),
             ("--convolution_size 4", r"^--convolution_size: '4' is not one of 3, 5$"),
             ("--batch_size 0", r"^--batch_size: '0' is not a whole number from 1 to 1000000$"),
             ("--batch_size 2.5", r"^--batch_size: '2.5' is not a whole number"),
@@ -128,7 +132,7 @@ class TestRefusals:
         [
             ("--batchsize 4", r"^--batchsize: no such flag; did you mean --batch_size\?"),
             ("--epochs 4", r"^--epochs: no such flag; did you mean --train_epochs or"),
-            ("--lr=0.1", r"^--lr: no such flag; did you mean --base_lr or --lr_scaling or"),
+            ("--lr=0.1", r"^--lr: no such flag; did you mean --base_lr or --lr_schedule or"),
             ("--batch-size=4", r"^--batch-size: no such flag; did you mean --batch_size\?"),
             ("--bogus 4", r"^--bogus: no such flag \(see --help\)$"),
             ("--batch_size 4 8", r"^8: does not belong to any flag"),

@@ -34,7 +34,7 @@ def pretend_training(data_dir, model_dir):
     """Leave in `model_dir` what planning looks at after a training run: settings, split, a checkpoint's name."""
     chosen = settings("train", data_dir, model_dir)
     planned = job.plan(chosen)
-    params.save(params.settings_of(chosen, **planned.description), model_dir)
+    params.save(params.settings_of(dict(chosen, **planned.description)), model_dir)
     sides = [names_of(planned.training), names_of(planned.held_out)]
     split.write_split(model_dir, chosen["train_split"], chosen["split_seed"], *sides)
     open(os.path.join(model_dir, "model.ckpt-4.index"), "w").close()
@@ -71,7 +71,7 @@ class TestParts:
     def test_the_description_is_the_tasks(self, data_dir, model_dir):
         planned = job.plan(settings("train", data_dir, model_dir))
         labels = ["background"] + list(STRUCTURES)
-        grid = {"input_shape": [32, 32, 32], "spacing": None}
+        grid = {"input_shape": [16, 16, 16], "spacing": None}
         assert planned.description == dict(grid, task="Tiny", labels=labels, modalities=["MRI0"])
 
     def test_planning_leaves_nothing_behind(self, data_dir, model_dir):

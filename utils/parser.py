@@ -7,6 +7,8 @@ from utils.errors import UserError
 from utils.flags import FLAGS, GROUPS, SWITCH, shown
 from utils.recipes import RECIPES
 
+MOST_MEANT = 5
+
 
 class Formatter(argparse.HelpFormatter):
     """Help that shows a list's values by their names where they have names."""
@@ -49,7 +51,7 @@ def _about_unknown(arguments):
     unknown = unknown.split("=")[0]
     word = unknown.strip("-")
     holding = [name for name in FLAGS if word in name.split("_")]
-    near = holding if 0 < len(holding) <= 3 else difflib.get_close_matches(word, FLAGS, n=1)
+    near = holding if 0 < len(holding) <= MOST_MEANT else difflib.get_close_matches(word, FLAGS, n=1)
     meant = "; did you mean {}?".format(" or ".join("--" + name for name in near)) if near else ""
     return "{}: no such flag{} (see --help)".format(unknown, meant)
 
