@@ -3,6 +3,9 @@
 Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input channels; K classes.
 """
 
+import functools
+
+from model.averaging import mean_probabilities
 from model.losses import dice_loss
 from model.vnet import NetworkSettings, vnet
 from utils.tf_runtime import tf
@@ -43,7 +46,8 @@ def model_fn(features, labels, mode, params, config):
         params: the validated params dict, with ``labels`` (structure names by value) and
             ``wrap_optimizer``, a function from optimizer to optimizer that adds what the machine needs
             (averaging over workers, loss scaling); ``workers`` and ``steps_per_epoch`` for the learning rate.
-            In prediction with ``weights``, the path of the checkpoint whose weights become constants.
+            In prediction with ``weights``, the paths of the checkpoints whose weights become constants and
+            whose probabilities are averaged, and with ``test_time_flips`` over the flips along ``flip_axes`` too.
         config: the ``tf.estimator.RunConfig``, which says how many checkpoints are kept.
 
     Returns:
@@ -53,7 +57,10 @@ def model_fn(features, labels, mode, params, config):
         ValueError: on any other mode; scores are taken of the written masks, not in the graph.
     """
     if mode == tf.estimator.ModeKeys.PREDICT:
-        probabilities = probabilities_of(features["image"], params, frozen_weights_scope(params["weights"]))
+        scopes = [frozen_weights_scope(checkpoint) for checkpoint in params["weights"]]
+        networks = [functools.partial(probabilities_of, params=params, scope=scope) for scope in scopes]
+        flip_axes = params["flip_axes"] if params["test_time_flips"] else ()
+        probabilities = mean_probabilities(features["image"], networks, flip_axes)
         return tf.estimator.EstimatorSpec(mode, predictions={"probabilities": probabilities})
     if mode != tf.estimator.ModeKeys.TRAIN:
         raise ValueError("the V-Net model function trains and predicts; evaluation reads what it predicts")

@@ -54,7 +54,7 @@ def make_scan(tmp_path):
 @pytest.fixture
 def params(tmp_path):
     fit = {"input_shape": NETWORK_SHAPE, "fit": "resize", "spacing": None}
-    return dict(fit, model_dir=str(tmp_path / "model"), labels=list(CLASSES), pictures=False)
+    return dict(fit, model_dir=str(tmp_path / "model"), labels=list(CLASSES), pictures=False, largest_component=False)
 
 
 @pytest.fixture

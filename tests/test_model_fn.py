@@ -211,7 +211,7 @@ class TestPrediction:
         config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
         half = amp and cpu_mixed_precision(config)
         with tf.Graph().as_default(), tf.Session(config=config) as other:
-            spec = model_fn({"image": tf.constant(images)}, None, PREDICT, dict(params, weights=checkpoint), CONFIG)
+            spec = model_fn({"image": tf.constant(images)}, None, PREDICT, dict(params, weights=[checkpoint]), CONFIG)
             assert spec.train_op is None and spec.loss is None
             assert list(spec.predictions) == ["probabilities"]
             assert tf.global_variables() == []

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from utils import params
+from utils import launch, params
 from utils.errors import UserError
 from utils.flags import FLAGS
 from utils.params import MODEL_SETTINGS, RUN_SETTINGS, from_command_line
@@ -25,7 +25,12 @@ def trained(tmp_path, run):
 
     def leave(text="", best=False):
         chosen = run("--exec_mode train --data_dir task " + text)
-        task = {"task": "Hippocampus", "labels": ["background", "Anterior"], "modalities": ["MRI"]}
+        task = {
+            "task": "Hippocampus",
+            "labels": ["background", "Anterior"],
+            "modalities": ["MRI"],
+            "workers": launch.size(),
+        }
         settings = params.settings_of(dict(chosen, **task))
         params.save(settings, chosen["model_dir"])
         (tmp_path / "model" / "model.ckpt-90.index").write_text("")
@@ -300,8 +305,8 @@ class TestModelDir:
         with pytest.raises(UserError, match="^--checkpoint best: .*best holds none: use --checkpoint last"):
             run(command + "best")
         trained(best=True)
-        assert params.checkpoint_folder(run(command + "best")) == str(tmp_path / "model" / "best")
-        assert params.checkpoint_folder(run(command + "last")) == str(tmp_path / "model")
+        assert params.checkpoint_folders(run(command + "best")) == [str(tmp_path / "model" / "best")]
+        assert params.checkpoint_folders(run(command + "last")) == [str(tmp_path / "model")]
 
     @pytest.mark.parametrize(
         "flags", ["--evaluate_every 0", "--evaluate_every 6 --train_epochs 5", "--train_split 1.0"]

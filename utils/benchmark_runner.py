@@ -49,7 +49,7 @@ class BenchmarkRunner(Runner):
         batches = self._prediction_batches(hook.last_step)
         with tempfile.TemporaryDirectory() as folder:
             weights = fresh_checkpoint(self.params, folder)
-            predictions = self._estimator(folder, weights=weights).predict(
+            predictions = self._estimator(folder, weights=[weights]).predict(
                 batches, hooks=[hook], checkpoint_path=weights, yield_single_examples=False
             )
             for _ in predictions:

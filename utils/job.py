@@ -13,13 +13,15 @@ class Job(NamedTuple):
     """The cases a run trains on, evaluates and predicts; empty where it does not.
 
     ``description`` holds ``task`` (name), ``labels`` (structure names by value, background first), ``modalities``
-    (names by channel), and the network's grid: ``input_shape`` (voxels) and ``spacing`` (mm, or None).
+    (names by channel), and the network's grid: ``input_shape`` (voxels) and ``spacing`` (mm, or None). ``folds`` are
+    the jobs of a cross-validation's folds; ``held_out`` then holds the cases of all of them, fold by fold.
     """
 
     description: Dict[str, Any]
     training: Tuple[Case, ...] = ()
     held_out: Tuple[Case, ...] = ()
     predicted: Tuple[Case, ...] = ()
+    folds: Tuple["Job", ...] = ()
 
 
 def plan(params):
@@ -35,11 +37,8 @@ def plan(params):
     mode = params["exec_mode"]
     stored = params_file.binding_settings(params)
     job = Job(_describe(task, params) if stored is None else _described(stored, task, params))
-    if mode in params_file.TRAINING_MODES:
-        training, held_out = _split(task, params, stored)
-        job = job._replace(training=training, held_out=held_out)
-    elif mode in params_file.EVALUATION_MODES:
-        job = job._replace(held_out=_stored_held_out(task, params))
+    if mode in params_file.TRAINING_MODES or mode in params_file.EVALUATION_MODES:
+        job = _with_labelled_cases(job, task, params, stored)
     if mode in params_file.PREDICTION_MODES:
         job = job._replace(predicted=tasks.cases_of_images(params["images"]) if params["images"] else task.test)
     return job
@@ -75,23 +74,41 @@ def _described(stored, task, params):
     return {name: stored[name] for name in params_file.TASK_SETTINGS + params_file.GRID_SETTINGS}
 
 
-def _split(task, params, stored):
+def _with_labelled_cases(job, task, params, stored):
+    """The job with what each of its models is trained on, and what it holds out."""
+    folders = params_file.model_folders(params["model_dir"], params["folds"])
+    if params["exec_mode"] in params_file.TRAINING_MODES:
+        sides = _split(task, params, folders if stored is not None else ())
+        jobs = [job._replace(training=_chosen(task, one), held_out=_chosen(task, other)) for one, other in sides]
+    else:
+        jobs = [job._replace(held_out=_stored_held_out(task, params, folder)) for folder in folders]
+    if not params["folds"]:
+        return jobs[0]
+    return job._replace(held_out=tuple(case for fold in jobs for case in fold.held_out), folds=tuple(jobs))
+
+
+def _split(task, params, stored_in):
+    """For each model the names to train on and those held out; the splits in the folders ``stored_in`` must agree."""
     names = [case.name for case in task.training]
-    training, held_out = split.split_cases(names, params["train_split"], params["split_seed"])
-    if stored is not None:
-        split.check_stored_split(params["model_dir"], training, held_out)
-    if len(training) < launch.size():
-        raise UserError(
-            "--data_dir {}: has {} cases to train on for {} workers: start fewer".format(
-                params["data_dir"], len(training), launch.size()
+    if params["folds"]:
+        sides = split.fold_cases(names, params["folds"], params["split_seed"])
+    else:
+        sides = [split.split_cases(names, params["train_split"], params["split_seed"])]
+        training = sides[0][0]
+        if len(training) < launch.size():
+            raise UserError(
+                "--data_dir {}: has {} cases to train on for {} workers: start fewer".format(
+                    params["data_dir"], len(training), launch.size()
+                )
             )
-        )
-    return _chosen(task, training), _chosen(task, held_out)
+    for folder, (training, held_out) in zip(stored_in, sides):
+        split.check_stored_split(folder, training, held_out)
+    return sides
 
 
-def _stored_held_out(task, params):
-    path = os.path.join(params["model_dir"], split.FILE_NAME)
-    stored = split.read_split(params["model_dir"])
+def _stored_held_out(task, params, folder):
+    path = os.path.join(folder, split.FILE_NAME)
+    stored = split.read_split(folder)
     if stored is None:
         raise UserError("{}: is missing, so that nothing tells which cases were held out".format(path))
     cases = _chosen(task, stored["held_out"])

@@ -9,6 +9,7 @@ import threading
 import numpy as np
 
 from utils import fitting, scores, volumes
+from utils.components import largest_components
 from utils.progress import say
 from utils.report import CaseScores
 
@@ -26,7 +27,8 @@ class MaskWriter:
     Several threads may write at a time.
 
     Args:
-        params: the params dict, with ``model_dir``, ``labels``, ``input_shape``, ``fit``, ``spacing`` and ``pictures``.
+        params: the params dict, with ``model_dir``, ``labels``, ``input_shape``, ``fit``, ``spacing``, ``pictures`` and
+            ``largest_component``.
         structures: names of the structures, background left out.
     """
 
@@ -35,6 +37,7 @@ class MaskWriter:
         self.fit = {name: params[name] for name in ("input_shape", "fit", "spacing")}
         self.classes = len(params["labels"])
         self.pictures = params["pictures"]
+        self.largest_component = params["largest_component"]
         self.structures = structures
         self.folder = os.path.join(self.model_dir, FOLDER)
         # matplotlib is not made for threads.
@@ -48,6 +51,8 @@ class MaskWriter:
         # Brought back to the image's grid before the most probable class is taken.
         restored = fitting.restore_probabilities(probabilities, image, self.fit)
         mask = np.argmax(restored, axis=-1).astype(np.uint8)
+        if self.largest_component:
+            mask = largest_components(mask, self.classes)
         volumes.write_mask(mask, image, mask_path(self.model_dir, case))
         if self.pictures:
             self._draw(case, image, mask, truth)

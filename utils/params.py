@@ -99,6 +99,7 @@ def from_command_line(argv=None):
         params = _completed(given, stored)
     _check_network(params)
     _check_request(params)
+    _check_folds(params, given)
     if not params["benchmark"]:
         _check_model_dir(params, stored)
     return params
@@ -147,21 +148,31 @@ def binding_settings(params):
 
     That is a benchmark, which measures what the flags say, and training where no checkpoint was saved yet.
     """
-    untrained = params["exec_mode"] in TRAINING_MODES and not has_checkpoint(params["model_dir"])
-    return None if params["benchmark"] or untrained else load(params["model_dir"])
+    if params["benchmark"]:
+        return None
+    stored = load(params["model_dir"])
+    if stored is None or params["exec_mode"] not in TRAINING_MODES:
+        return stored
+    trained = any(map(has_checkpoint, model_folders(params["model_dir"], stored["folds"])))
+    return stored if trained else None
 
 
 def settings_of(params):
-    """Returns what params.json holds, of params that know the task: the settings a later run takes from it."""
+    """Returns what params.json holds, of params that know task and workers: the settings a later run takes from it."""
     settings = {name: params[name] for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS}
-    return dict(settings, workers=launch.size())
+    # Each fold has one worker, so that another time others may be at work.
+    return dict(settings, workers=1 if params["folds"] else params["workers"])
 
 
-def checkpoint_folder(params):
-    """Returns the folder of the checkpoints that evaluation and prediction use: that of the last, or of the best."""
-    if params["checkpoint"] == "best":
-        return os.path.join(params["model_dir"], BEST_FOLDER)
-    return params["model_dir"]
+def model_folders(model_dir, folds):
+    """Returns the folders of the models in `model_dir`: itself, or one for each fold of a cross-validation."""
+    return [os.path.join(model_dir, "fold_{}".format(fold)) for fold in range(folds)] if folds else [model_dir]
+
+
+def checkpoint_folders(params):
+    """Returns the folders of the checkpoints that evaluation and prediction use: the last ones, or the best."""
+    folders = model_folders(params["model_dir"], params["folds"])
+    return [os.path.join(folder, BEST_FOLDER) for folder in folders] if params["checkpoint"] == "best" else folders
 
 
 def _flag_problem(name, value):
@@ -213,7 +224,7 @@ def _check_folder(flag, given, folder):
 def _refuse_contradictions(given, stored, params):
     trains = params["exec_mode"] in TRAINING_MODES
     workers = stored.get("workers", 1)
-    if trains and workers != launch.size():
+    if trains and workers != launch.size() and not stored["folds"]:
         # Another number would deal out the cases, and count the epochs, in another way.
         raise UserError(
             "--model_dir {}: is trained by {} worker{}, not by {}: start as many, or use another --model_dir".format(
@@ -282,10 +293,26 @@ def _check_request(params):
     if params["data_dir"] is None and not (mode == "predict" and params["images"] is not None):
         instead = ", or --images with the files to predict" if mode == "predict" else ""
         raise UserError("--data_dir: --exec_mode {} needs it: give the task's folder{}".format(mode, instead))
-    if params["train_split"] == 1 and mode in EVALUATION_MODES:
+    if params["train_split"] == 1 and mode in EVALUATION_MODES and not params["folds"]:
         raise UserError(
             "--train_split 1.0: holds out no case for --exec_mode {}: use a smaller value with a --model_dir of its "
             "own, or another --exec_mode".format(mode)
+        )
+
+
+def _check_folds(params, given):
+    for name in ("benchmark", "train_split"):
+        if params["folds"] and name in given:
+            raise UserError(
+                "--{}: does not go with --folds {}, which holds out each case once: leave one of the two out".format(
+                    name, params["folds"]
+                )
+            )
+    if params["folds"] and launch.size() > params["folds"]:
+        raise UserError(
+            "--folds {}: {} workers are too many, each trains folds of its own: start {} at most".format(
+                params["folds"], launch.size(), params["folds"]
+            )
         )
 
 
@@ -302,14 +329,22 @@ def _check_model_dir(params, stored):
                 "--checkpoint best: needs held-out cases that are measured while training: use --evaluate_every from "
                 "1 to --train_epochs and --train_split below 1, or --checkpoint last"
             )
-    elif stored is None or not has_checkpoint(model_dir):
+        return
+    if stored is None:
         raise UserError(
             "--model_dir {}: holds no trained model (no {}): train one there first, or name the folder of one".format(
-                model_dir, FILE_NAME if stored is None else "checkpoint"
+                model_dir, FILE_NAME
             )
         )
-    elif not has_checkpoint(checkpoint_folder(params)):
-        raise UserError("--checkpoint best: {} holds none: use --checkpoint last".format(checkpoint_folder(params)))
+    for folder in model_folders(model_dir, params["folds"]):
+        if not has_checkpoint(folder):
+            raise UserError(
+                "--model_dir {}: holds no trained model (no checkpoint{}): train one there first, or name the folder "
+                "of one".format(model_dir, "" if folder == model_dir else " in " + folder)
+            )
+    for folder in checkpoint_folders(params):
+        if not has_checkpoint(folder):
+            raise UserError("--checkpoint best: {} holds none: use --checkpoint last".format(folder))
 
 
 def has_checkpoint(folder):

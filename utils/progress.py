@@ -1,5 +1,6 @@
 """How far a long piece of work has come: a bar on a terminal, a line now and then elsewhere."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -10,9 +11,24 @@ from tqdm import tqdm
 SECONDS_BETWEEN_LINES = 10.0
 
 
+# What the lines of the work at hand begin with.
+_heading = ""
+
+
 class _Bar(tqdm):
     # No watching thread: processes are forked while bars are up.
     monitor_interval = 0
+
+
+@contextlib.contextmanager
+def headed(heading):
+    """Lets all lines and bars within begin with `heading`."""
+    global _heading
+    before, _heading = _heading, heading
+    try:
+        yield
+    finally:
+        _heading = before
 
 
 def say(text):
@@ -21,7 +37,7 @@ def say(text):
     What the output's encoding lacks is shown by its code, as names of structures and files may hold anything.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    _Bar.write(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
+    _Bar.write((_heading + text).encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
     sys.stdout.flush()
 
 
@@ -46,7 +62,7 @@ class Progress:
     def __init__(self, total, description, unit, initial=0, stream=None, clock=time.monotonic):
         stream = sys.stderr if stream is None else stream
         form = _BarForm if stream.isatty() else _LineForm
-        self._form = form(stream, total, description, unit, initial, clock)
+        self._form = form(stream, total, _heading + description, unit, initial, clock)
 
     def __enter__(self):
         self._form.start()

@@ -11,6 +11,7 @@ import tempfile
 import numpy as np
 
 import dllogger
+from model.averaging import mirrorings
 from model.model_fn import model_fn, probabilities_of
 from utils import data_loader, report, run_log, split
 from utils import params as params_file
@@ -36,6 +37,10 @@ def run(params, job):
         from utils.benchmark_runner import BenchmarkRunner
 
         runner = BenchmarkRunner(params, job)
+    elif params["folds"]:
+        from utils.cross_validation import CrossValidation
+
+        runner = CrossValidation(params, job)
     else:
         runner = Runner(params, job)
     try:
@@ -71,25 +76,29 @@ class Runner:
     Args:
         params: the validated params dict of ``utils.params``.
         job: the ``utils.job.Job`` planned from it.
+        workers: the ``utils.workers.Workers``, where they are at work already.
 
     Raises:
         UserError: from any method, where a file or folder does not allow what is asked.
     """
 
-    def __init__(self, params, job):
-        self.workers = Workers(cpu_session_config(params))
+    def __init__(self, params, job, workers=None):
+        self.workers = workers or Workers(cpu_session_config(params))
         self.params = dict(params, workers=self.workers.size, **job.description)
         self.job = job
         self.model_dir = params["model_dir"]
         self.structures = job.description["labels"][1:]
         self._left_out = None
         self.config, notice = session_config(self.params, self.workers)
+        self._start_log()
+        if notice:
+            self._say(notice)
+
+    def _start_log(self):
         if self.workers.is_first:
             run_log.start(self.params, self.structures, version())
         else:
             run_log.keep_silent()
-        if notice:
-            self._say(notice)
 
     def _say(self, text):
         if self.workers.is_first:
@@ -102,6 +111,7 @@ class Runner:
         """Train up to ``train_epochs`` epochs in all, going on from the last checkpoint in ``model_dir``."""
         if self.workers.is_first:
             self._write_settings()
+            self._write_split()
         volumes = self._volumes(self.workers.share(self.job.training), "preparing training cases")
         plan = self._training_plan(len(self.job.training))
         first_step, last_step = self._last_step(), self.params["train_epochs"] * plan.steps_per_epoch
@@ -138,6 +148,8 @@ class Runner:
 
     def _write_settings(self):
         params_file.save(params_file.settings_of(self.params), self.model_dir)
+
+    def _write_split(self):
         names = [[case.name for case in cases] for cases in (self.job.training, self.job.held_out)]
         split.write_split(self.model_dir, self.params["train_split"], self.params["split_seed"], *names)
 
@@ -166,20 +178,23 @@ class Runner:
 
     def evaluate(self):
         """Score the held-out cases: soft Dice on the network's grid, hard Dice of the masks written."""
-        cases = self.workers.share(self.job.held_out)
         writer = MaskWriter(self.params, self.structures)
-        checkpoint = self._checkpoint()
+        scores = self._everyones(self.scored(writer))
+        if self.workers.is_first:
+            self._report(scores)
+            writer.tell()
+
+    def scored(self, writer):
+        """The ``CaseScores`` of this worker's share of the held-out cases, whose masks ``writer`` writes."""
+        cases = self.workers.share(self.job.held_out)
 
         def score(predicted):
             kept, probabilities = predicted
             return writer.evaluate(kept.case, probabilities, data_loader.view(kept.label))
 
-        scores, errors = self._use_each(cases, checkpoint, score, "evaluating")
+        scores, errors = self._use_each(cases, score, "evaluating")
         self._stop_together(unusable(errors, len(cases)) if errors else None)
-        scores = self._everyones(scores)
-        if self.workers.is_first:
-            self._report(scores, checkpoint)
-            writer.tell()
+        return scores
 
     def _everyones(self, scores):
         """The ``CaseScores`` of all workers, in the order of the held-out cases."""
@@ -190,8 +205,9 @@ class Runner:
         rows = rows[np.argsort(rows[:, 0])]
         return [CaseScores(names[int(row[0])], row[1 : 1 + structures], row[1 + structures :]) for row in rows]
 
-    def _report(self, scores, checkpoint):
-        used = {"which": self.params["checkpoint"], "step": _step_of(checkpoint)}
+    def _report(self, scores):
+        steps = [_step_of(checkpoint) for checkpoint in self._checkpoints()]
+        used = {"which": self.params["checkpoint"], "step": steps if self.params["folds"] else steps[0]}
         summary = report.summarise(scores, self.structures, {"checkpoint": used})
         report.write(summary, self.model_dir)
         run_log.log_evaluation(summary)
@@ -210,14 +226,14 @@ class Runner:
             kept, probabilities = predicted
             writer.write(kept.case, probabilities)
 
-        _, errors = self._use_each(cases, self._checkpoint(), write, "predicting")
+        _, errors = self._use_each(cases, write, "predicting")
         if errors:
             self._left_out = unusable(errors, len(self.job.predicted))
         self.workers.wait_for_all()
         if self.workers.is_first:
             writer.tell()
 
-    def _use_each(self, cases, checkpoint, use, description):
+    def _use_each(self, cases, use, description):
         """What ``use`` makes of the (Kept, probabilities) of each case, in order, and UserErrors of the others.
 
         Reading, the network and ``use`` work at the same time. A UserError of ``use``, such as a full disk, is the
@@ -226,17 +242,17 @@ class Runner:
         results, errors = [], []
         with self._progress(len(cases), description, "cases") as progress:
             try:
-                for result in overlapped(use, self._predicted(cases, checkpoint, errors), threads(self.params)):
+                for result in overlapped(use, self._predicted(cases, errors), threads(self.params)):
                     results.append(result)
                     progress.update()
             except UserError as error:
                 errors.append(error)
         return results, errors
 
-    def _checkpoint(self):
-        return _latest_checkpoint(params_file.checkpoint_folder(self.params))
+    def _checkpoints(self):
+        return [_latest_checkpoint(folder) for folder in params_file.checkpoint_folders(self.params)]
 
-    def _predicted(self, cases, checkpoint, errors):
+    def _predicted(self, cases, errors):
         """Each case's Kept and class probabilities float32 [X, Y, Z, K] in turn; UserErrors of others to ``errors``."""
         read, failed = collections.deque(), []
 
@@ -253,9 +269,12 @@ class Runner:
                 failed.append(error)
 
         shape = self.params["input_shape"] + [len(self.params["modalities"])]
-        predictions = self._estimator(self.model_dir, weights=checkpoint).predict(
-            lambda: data_loader.streamed_dataset(images, shape, self._prediction_batch_size()),
-            checkpoint_path=checkpoint,
+        checkpoints = self._checkpoints()
+        flips = len(mirrorings(self.params["flip_axes"])) if self.params["test_time_flips"] else 1
+        batch_size = max(1, self._prediction_batch_size() // flips)
+        predictions = self._estimator(self.model_dir, weights=checkpoints).predict(
+            lambda: data_loader.streamed_dataset(images, shape, batch_size),
+            checkpoint_path=checkpoints[0],
         )
         for prediction in predictions:
             yield read.popleft(), prediction["probabilities"]

@@ -24,7 +24,7 @@ def session_config(params, workers):
     """
     config = tf.ConfigProto(allow_soft_placement=True, **_parallelism(params))
     config.gpu_options.allow_growth = True
-    if workers.size > 1 and gpus():
+    if workers.launched > 1 and gpus():
         # Where the launcher gave each worker a GPU of its own, that is the only one it sees.
         config.gpu_options.visible_device_list = str(workers.local_rank % len(gpus()))
     if params["xla"]:

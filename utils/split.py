@@ -34,6 +34,21 @@ def split_cases(names, train_split, split_seed):
     return training, held_out
 
 
+def fold_cases(names, folds, split_seed):
+    """Returns for each fold the names to train on and the names held out, sorted: every name is held out once.
+
+    The sorted names are shuffled with `split_seed` and dealt out in turn, so that folds differ by one case at most.
+
+    Raises UserError where there are fewer names than folds.
+    """
+    names = sorted(names)
+    if len(names) < folds:
+        raise UserError("--folds {}: the task has {} labelled cases: use fewer folds".format(folds, len(names)))
+    order = np.random.RandomState(split_seed).permutation(len(names))
+    held_out = [sorted(names[index] for index in order[fold::folds]) for fold in range(folds)]
+    return [(sorted(set(names) - set(own)), own) for own in held_out]
+
+
 def write_split(model_dir, train_split, split_seed, training, held_out):
     """Writes the split to `<model_dir>/split.json`, atomically."""
     write_json_atomically(

@@ -3,6 +3,8 @@
 A run that no launcher started is one worker, needs no Horovod and exchanges nothing.
 """
 
+import copy
+
 import numpy as np
 
 from utils import launch
@@ -19,6 +21,7 @@ class Workers:
         size: how many there are.
         rank: this one's number, from 0; the worker 0 alone writes checkpoints, logs and tables.
         local_rank: its number on its machine, which is that of its GPU.
+        launched: how many the launcher started, whether they work together or each by itself.
     """
 
     def __init__(self, cpu_session=None):
@@ -31,6 +34,13 @@ class Workers:
         self.size = self._horovod.size() if self._horovod else 1
         self.rank = self._horovod.rank() if self._horovod else 0
         self.local_rank = self._horovod.local_rank() if self._horovod else 0
+        self.launched = self.size
+
+    def alone(self):
+        """This worker as if there were no other: the only one, and so the first, but on the GPU it has."""
+        alone = copy.copy(self)
+        alone._horovod, alone.size, alone.rank = None, 1, 0
+        return alone
 
     @property
     def is_first(self):

@@ -1,0 +1,43 @@
+"""Cross-validation: a model for each fold of the cases, scored together on the cases that none of them has seen.
+
+Each fold is a run of its own, by one worker, in a folder of its own in ``model_dir``; the workers share the folds.
+"""
+
+from utils import params as params_file
+from utils.progress import headed
+from utils.runner import Runner
+
+
+class CrossValidation(Runner):
+    """A ``Runner`` of all folds: trains each, scores all held-out cases in one table, predicts with the mean of all.
+
+    The workers need one ``model_dir`` in common, since each reads the models of all.
+    """
+
+    def train(self):
+        """Train this worker's folds one after another, going on where an earlier run was stopped."""
+        if self.workers.is_first:
+            self._write_settings()
+        for fold, runner in self._own_folds():
+            with headed("fold {}: ".format(fold)):
+                runner.train()
+        self._start_log()
+        self.workers.wait_for_all()
+
+    def scored(self, writer):
+        """The ``CaseScores`` of the cases that this worker's folds hold out, each by the model that has not seen it."""
+        scores = []
+        for fold, runner in self._own_folds():
+            with headed("fold {}: ".format(fold)):
+                scores += runner.scored(writer)
+        self._start_log()
+        return scores
+
+    def _own_folds(self):
+        """The number and the ``Runner`` of each of this worker's folds, made when it is due."""
+        folders = params_file.model_folders(self.model_dir, self.params["folds"])
+        for fold, job in self.workers.share(list(enumerate(self.job.folds))):
+            folder = folders[fold]
+            part = len(job.training) / (len(job.training) + len(job.held_out))
+            own = dict(self.params, model_dir=folder, log_dir=folder, folds=0, train_split=part)
+            yield fold, Runner(own, job, self.workers.alone())
