@@ -13,7 +13,7 @@ REWRITER_ON = 1
 class Place(NamedTuple):
     """Where a worker stands among several."""
 
-    size: int
+    launched: int
     local_rank: int
 
 

@@ -37,7 +37,7 @@ def _shape(extents, spacing, median_spacing, step):
         wanted = np.median(extents, axis=0) / median_spacing
     else:
         wanted = np.percentile(np.round(extents / spacing), 100 - CROPPED_PERCENT, axis=0)
-    shape = [int(size) * step for size in np.maximum(1, np.round(wanted / step))]
+    shape = [int(size) * step for size in np.maximum(1, np.floor(wanted / step + 0.5))]
     if np.prod(shape) > MOST_VOXELS:
         raise UserError(
             "--input_shape auto: the images of this task need {} voxels, too many to train on at once: give "

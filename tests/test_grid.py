@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from synthetic import image_of, write_image
+
+from utils import grid
+from utils.errors import UserError
+from utils.flags import FLAGS
+from utils.tasks import Case
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """Function: shapes and spacings of images -> their Cases."""
+
+    def make(*grids):
+        written = []
+        for number, (shape, spacing) in enumerate(grids):
+            path = tmp_path / "{}.nii.gz".format(number)
+            written.append(Case(str(number), write_image(image_of(np.zeros(shape), spacing=spacing), path), None))
+        return written
+
+    return make
+
+
+def settings(**changes):
+    return dict({name: flag.default for name, flag in FLAGS.items()}, **changes)
+
+
+MILLIMETRES = (1.0, 1.0, 1.0)
+
+
+class TestSpacing:
+    def test_is_the_median_along_each_axis(self, cases):
+        chosen = grid.choose(
+            settings(fit="pad"), cases(*[((4, 4, 4), spacing) for spacing in ((1, 2, 3), (2, 2, 9), (5, 1, 4))])
+        )
+        assert chosen == {"input_shape": [32, 32, 32], "spacing": [2.0, 2.0, 4.0]}
+
+    def test_a_given_one_stays(self, cases):
+        chosen = grid.choose(settings(fit="pad", spacing=[0.5, 1.0, 2.0]), cases(((4, 4, 4), MILLIMETRES)))
+        assert chosen["spacing"] == [0.5, 1.0, 2.0]
+
+    def test_resizing_needs_none(self, cases):
+        assert grid.choose(settings(input_shape="auto"), cases(((9, 9, 9), (2, 3, 4))))["spacing"] is None
+
+    def test_numbers_of_a_header_are_rounded(self, cases):
+        assert grid.choose(settings(fit="pad"), cases(((4, 4, 4), (0.1, 0.2, 0.3))))["spacing"] == [0.1, 0.2, 0.3]
+
+
+class TestShape:
+    def test_padding_makes_room_for_nine_in_ten(self, cases):
+        many = cases(*([((20, 30, 9), MILLIMETRES)] * 9 + [((60, 31, 9), MILLIMETRES)] * 1))
+        assert grid.choose(settings(fit="pad", input_shape="auto"), many)["input_shape"] == [24, 32, 8]
+
+    def test_padding_counts_voxels_of_the_chosen_spacing(self, cases):
+        one = cases(((20, 30, 9), (1.0, 2.0, 4.0)))
+        chosen = grid.choose(settings(fit="pad", spacing=[1.0, 1.0, 1.0], input_shape="auto"), one)
+        assert chosen["input_shape"] == [24, 64, 40]
+
+    def test_resizing_takes_the_median_size(self, cases):
+        some = cases(((20, 30, 9), MILLIMETRES), ((33, 50, 15), MILLIMETRES), ((90, 60, 17), MILLIMETRES))
+        assert grid.choose(settings(input_shape="auto"), some)["input_shape"] == [32, 48, 16]
+
+    @pytest.mark.parametrize("levels", [1, 2, 4])
+    def test_is_a_multiple_of_what_the_levels_divide_by(self, cases, levels):
+        chosen = settings(input_shape="auto", downscale_blocks=[1] * levels)
+        shape = grid.choose(chosen, cases(((21, 3, 47), MILLIMETRES)))["input_shape"]
+        assert all(size % 2**levels == 0 and size > 0 for size in shape)
+        assert all(isinstance(size, int) for size in shape)
+
+    def test_channels_are_no_axis_of_it(self, tmp_path):
+        channels = sitk.JoinSeries([image_of(np.zeros((20, 30, 9)), spacing=MILLIMETRES)] * 4)
+        case = Case("a", write_image(channels, tmp_path / "a.nii.gz"), None)
+        assert grid.choose(settings(input_shape="auto"), [case])["input_shape"] == [24, 32, 8]
+
+    def test_a_given_one_reads_no_file(self):
+        nowhere = [Case("a", "nowhere.nii.gz", None)]
+        assert grid.choose(settings(), nowhere) == {"input_shape": [32, 32, 32], "spacing": None}
+
+
+class TestErrors:
+    def test_an_image_that_cannot_be_read(self, tmp_path):
+        path = tmp_path / "broken.nii.gz"
+        path.write_bytes(b"no NIfTI")
+        with pytest.raises(UserError, match=r"broken.nii.gz: cannot be read as NIfTI: get the file again"):
+            grid.choose(settings(fit="pad"), [Case("broken", str(path), None)])
+
+    def test_an_image_of_two_dimensions(self, tmp_path):
+        path = write_image(sitk.Image([4, 5], sitk.sitkUInt8), tmp_path / "flat.nii")
+        with pytest.raises(UserError, match=r"flat.nii: has 2 dimensions: a scan has 3"):
+            grid.choose(settings(fit="pad"), [Case("flat", path, None)])
+
+    def test_a_task_too_large_to_be_padded(self, cases):
+        with pytest.raises(UserError, match=r"^--input_shape auto: .* 504 504 504 voxels, .*or a larger --spacing$"):
+            chosen = settings(input_shape="auto", fit="pad", spacing=[0.01] * 3)
+            grid.choose(chosen, cases(((5, 5, 5), MILLIMETRES)))

@@ -1,0 +1,45 @@
+import pytest
+
+from utils import recipes
+from utils.flags import FLAGS
+from utils.params import from_command_line
+
+
+@pytest.fixture
+def run(tmp_path):
+    return lambda text="": from_command_line(["--data_dir", "task", "--model_dir", str(tmp_path)] + text.split())
+
+
+def test_the_flag_chooses_among_them():
+    assert FLAGS["recipe"].kind.meaning == "one of " + ", ".join(recipes.RECIPES)
+
+
+@pytest.mark.parametrize("recipe", sorted(recipes.RECIPES))
+class TestValues:
+    def test_are_those_of_flags_and_accepted_by_them(self, recipe):
+        for name, value in recipes.RECIPES[recipe].items():
+            assert FLAGS[name].problem(value) is None
+
+    def test_become_the_params(self, recipe, run):
+        chosen = run("--recipe " + recipe)
+        expected = dict(recipes.RECIPES[recipe], recipe=recipe)
+        assert {name: chosen[name] for name in expected} == expected
+
+    def test_are_copies(self, recipe):
+        recipes.defaults(recipe)["downscale_blocks"].append(7)
+        assert recipes.defaults(recipe)["downscale_blocks"] == FLAGS["downscale_blocks"].default
+
+
+class TestPrecedence:
+    def test_the_reference_is_the_default_and_the_flags_own_values(self, run):
+        expected = {name: flag.default for name, flag in FLAGS.items()}
+        assert recipes.defaults(recipes.REFERENCE) == expected
+        assert run()["recipe"] == recipes.REFERENCE
+
+    def test_a_flag_wins_wherever_it_stands(self, run):
+        assert run("--optimizer sgd --recipe tuned")["optimizer"] == "sgd"
+        assert run("--recipe tuned --optimizer sgd")["optimizer"] == "sgd"
+
+    def test_a_flag_wins_even_with_the_references_value(self, run):
+        assert run("--recipe tuned --augment_rotation 0")["augment_rotation"] == 0
+        assert run("--recipe tuned --input_shape 32 32 32")["input_shape"] == [32, 32, 32]
