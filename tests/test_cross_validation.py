@@ -1,0 +1,158 @@
+"""Cross-validation by the command line: every case is held out once, folds are models, prediction is their mean."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from command_line import (
+    STRUCTURES,
+    TEST_CASES,
+    TINY_NETWORK,
+    TRAINING_CASES,
+    checkpoint_steps,
+    make_task,
+    read_image,
+    read_json,
+    run_main,
+    succeed,
+    voxels,
+)
+
+FOLDS = 3
+SETTINGS = TINY_NETWORK + ("--threads", "1", "--base_lr", "0.002", "--folds", FOLDS, "--batch_size", "4")
+STEPS_PER_EPOCH = 2
+EPOCHS = 6
+NAMES = ["case_{:02d}".format(number) for number in range(TRAINING_CASES)]
+
+
+class Folded:
+    """A cross-validated model of the tiny task, and the run that trained it."""
+
+    def __init__(self, parent, **options):
+        self.data_dir = make_task(parent)
+        self.model_dir = os.path.join(str(parent), "model")
+        self.run = self.start("train_and_evaluate", "--train_epochs", EPOCHS, *SETTINGS, **options)
+
+    def start(self, mode, *flags, **options):
+        """Run main.py on it."""
+        return succeed(
+            "--exec_mode", mode, "--data_dir", self.data_dir, "--model_dir", self.model_dir, *flags, **options
+        )
+
+    def fold(self, number):
+        """A fold's folder."""
+        return os.path.join(self.model_dir, "fold_{}".format(number))
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    return Folded(tmp_path_factory.mktemp("folded"))
+
+
+class TestTraining:
+    def test_each_fold_is_trained_on_what_it_does_not_hold_out(self, folded):
+        held_out = []
+        for fold in range(FOLDS):
+            split = read_json(folded.fold(fold), "split.json")
+            assert sorted(split["training"] + split["held_out"]) == NAMES
+            held_out += split["held_out"]
+            assert checkpoint_steps(folded.fold(fold))[-1] == EPOCHS * STEPS_PER_EPOCH
+        assert sorted(held_out) == NAMES
+
+    def test_the_terminal_says_which_fold_is_at_work(self, folded):
+        for fold in range(FOLDS):
+            assert "fold {}: training: ".format(fold) in folded.run.errors
+            assert "fold {}: evaluating: ".format(fold) in folded.run.errors
+
+    def test_goes_on_where_it_was_stopped(self, folded, tmp_path):
+        model_dir = shutil.copytree(folded.model_dir, str(tmp_path / "model"))
+        shutil.rmtree(os.path.join(model_dir, "fold_2"))
+        again = succeed(
+            "--exec_mode",
+            "train",
+            "--data_dir",
+            folded.data_dir,
+            "--model_dir",
+            model_dir,
+            *SETTINGS + ("--train_epochs", EPOCHS),
+        )
+        assert again.output.count("has been trained for {} epochs already".format(EPOCHS)) == 2
+        assert "fold 2: training: " in again.errors and "fold 1: training: " not in again.errors
+        assert checkpoint_steps(os.path.join(model_dir, "fold_2"))[-1] == EPOCHS * STEPS_PER_EPOCH
+
+    def test_a_fold_is_a_model_of_its_own(self, folded, tmp_path):
+        model_dir = shutil.copytree(folded.fold(1), str(tmp_path / "fold"))
+        succeed("--exec_mode", "evaluate", "--data_dir", folded.data_dir, "--model_dir", model_dir)
+        alone = {case["case"]: case["hard_dice"] for case in read_json(model_dir, "evaluation.json")["cases"]}
+        pooled = {case["case"]: case["hard_dice"] for case in read_json(folded.model_dir, "evaluation.json")["cases"]}
+        assert alone and alone == {name: pooled[name] for name in alone}
+
+
+class TestScores:
+    def test_every_case_is_scored_once(self, folded):
+        summary = read_json(folded.model_dir, "evaluation.json")
+        assert sorted(case["case"] for case in summary["cases"]) == NAMES
+        assert summary["checkpoint"] == {"which": "last", "step": [EPOCHS * STEPS_PER_EPOCH] * FOLDS}
+        for structure in STRUCTURES:
+            assert summary["count"]["hard_dice"][structure] == TRAINING_CASES
+
+    def test_their_masks_lie_together(self, folded):
+        assert sorted(os.listdir(os.path.join(folded.model_dir, "eval"))) == [name + ".nii.gz" for name in NAMES]
+
+
+class TestPrediction:
+    def test_is_the_mean_of_the_folds(self, folded, tmp_path):
+        scan = os.path.join(folded.data_dir, "imagesTs", "case_12.nii.gz")
+        model_dir = shutil.copytree(folded.model_dir, str(tmp_path / "model"))
+        succeed("--exec_mode", "predict", "--images", scan, "--model_dir", model_dir, "--threads", "1")
+        together = voxels(model_dir, "eval", "case_12.nii.gz")
+        assert together.shape == read_image(scan).GetSize()
+        # Where all folds agree, so does their mean.
+        masks = []
+        for fold in range(FOLDS):
+            own = os.path.join(model_dir, "fold_{}".format(fold))
+            succeed("--exec_mode", "predict", "--images", scan, "--model_dir", own, "--threads", "1")
+            masks.append(voxels(own, "eval", "case_12.nii.gz"))
+        masks = np.array(masks)
+        agreed = (masks == masks[0]).all(axis=0)
+        assert agreed.any() and not agreed.all()
+        np.testing.assert_array_equal(together[agreed], masks[0][agreed])
+        assert not any(np.array_equal(together, mask) for mask in masks)
+
+    def test_flips_at_test_time_and_the_largest_component(self, folded, tmp_path):
+        model_dir = shutil.copytree(folded.model_dir, str(tmp_path / "model"))
+        flags = ("--test_time_flips", "--flip_axes", "x", "--largest_component")
+        arguments = ("--exec_mode", "predict", "--data_dir", folded.data_dir, "--model_dir", model_dir)
+        succeed(*arguments + flags)
+        assert len(os.listdir(os.path.join(model_dir, "eval"))) == TRAINING_CASES + TEST_CASES
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        "flags, message",
+        [
+            (("--folds", 11), "--folds 11: the task has 10 labelled cases: use fewer folds"),
+            (("--folds", 3, "--train_split", "0.8"), "--train_split: does not go with --folds 3"),
+            (("--folds", 3, "--exec_mode", "train", "--benchmark"), "--benchmark: does not go with --folds 3"),
+            (("--folds", 1), "--folds: '1' is not 0 or a whole number from 2 to 20"),
+        ],
+    )
+    def test_what_does_not_go_together(self, folded, tmp_path, flags, message):
+        arguments = ("--exec_mode", "train_and_evaluate", "--data_dir", folded.data_dir, "--model_dir", tmp_path / "m")
+        refused = run_main(*arguments + TINY_NETWORK + flags)
+        assert refused.status == 2 and message in refused.errors
+        assert not (tmp_path / "m").exists()
+
+    def test_a_fold_without_a_checkpoint(self, folded, tmp_path):
+        model_dir = shutil.copytree(folded.model_dir, str(tmp_path / "model"))
+        shutil.rmtree(os.path.join(model_dir, "fold_1"))
+        refused = run_main("--exec_mode", "predict", "--data_dir", folded.data_dir, "--model_dir", model_dir)
+        assert (
+            refused.status == 2 and "(no checkpoint in {})".format(os.path.join(model_dir, "fold_1")) in refused.errors
+        )
+
+    def test_another_number_of_folds(self, folded):
+        arguments = ("--exec_mode", "predict", "--data_dir", folded.data_dir, "--model_dir", folded.model_dir)
+        refused = run_main(*arguments + ("--folds", 4))
+        assert refused.status == 2 and "--folds is 4 here and 3 in" in refused.errors
