@@ -3,18 +3,14 @@ import os
 import numpy as np
 import pytest
 
-from utils.data_loader import (
-    TrainingPlan,
-    flipped,
-    repeated_images,
-    streamed_dataset,
-    training_batch,
-    training_dataset,
-)
+from utils.augmentation import Augmentation, augmented, flipped
+from utils.data_loader import TrainingPlan, repeated_images, streamed_dataset, training_batch, training_dataset
 from utils.tf_runtime import tf
 
 SHAPE = (4, 3, 5)
-FLIPS = [(False, False), (False, True), (True, False), (True, True)]
+NONE, MIRRORED = Augmentation(), Augmentation(flips=(True, True, False))
+STRONG = Augmentation((True, True, True), 15.0, 0.25, 1.0, 0.5, 0.2, 0.9, 0.3, 0.4, channels=2)
+FLIPS = [(False, False, False), (False, True, False), (True, False, False), (True, True, False)]
 
 
 @pytest.fixture
@@ -73,16 +69,6 @@ class Interrupted(TrainingPlan):
             object.__setattr__(self, name, (value[0] + 1000, value[1][::-1], value[2]))
 
 
-def mirrored(array, flips):
-    """The array read backwards, index by index, along x and y where the flips say so."""
-    size_x, size_y = array.shape[:2]
-    result = np.empty_like(array)
-    for x in range(size_x):
-        for y in range(size_y):
-            result[x, y] = array[size_x - 1 - x if flips[0] else x, size_y - 1 - y if flips[1] else y]
-    return result
-
-
 class TestVolumes:
     def test_give_what_was_kept(self, kept_volumes):
         volumes = kept_volumes(3, SHAPE, channels=2)
@@ -119,7 +105,7 @@ class TestVolumes:
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 50])
 class TestEpochs:
     def test_every_case_once(self, count, batch_size):
-        plan = TrainingPlan(count, batch_size, 5, True)
+        plan = TrainingPlan(count, batch_size, 5, MIRRORED)
         assert plan.steps_per_epoch == int(np.ceil(count / batch_size))
         for epoch in range(3):
             batches = epoch_of(plan, epoch)
@@ -127,38 +113,38 @@ class TestEpochs:
             assert all(len(batch) == min(batch_size, count) for batch in batches[:-1])
             assert len(batches[-1]) == count - (len(batches) - 1) * batch_size
 
-    def test_flips_are_two_for_each_case(self, count, batch_size):
-        plan = TrainingPlan(count, batch_size, 5, True)
+    def test_each_case_has_a_draw(self, count, batch_size):
+        plan = TrainingPlan(count, batch_size, 5, STRONG)
         for step in range(2 * plan.steps_per_epoch):
-            indices, flips = plan.batch(step)
-            assert (flips.shape, flips.dtype) == ((len(indices), 2), bool)
+            indices, changes = plan.batch(step)
+            assert len(changes) == len(indices)
 
     def test_cases_before_is_what_the_batches_sum_to(self, count, batch_size):
-        plan = TrainingPlan(count, batch_size, 5, True)
+        plan = TrainingPlan(count, batch_size, 5, MIRRORED)
         seen = 0
         for step in range(3 * plan.steps_per_epoch + 1):
             assert plan.cases_before(step) == seen
             seen += len(plan.batch(step)[0])
 
     def test_one_workers_weight_is_one(self, count, batch_size):
-        plan = TrainingPlan(count, batch_size, 5, True)
+        plan = TrainingPlan(count, batch_size, 5, MIRRORED)
         assert {plan.weight(step) for step in range(2 * plan.steps_per_epoch)} == {1.0}
 
 
 class TestOrder:
     def test_differs_between_epochs_and_between_seeds(self):
-        orders = [order(TrainingPlan(30, 4, seed, False), epoch) for seed in range(3) for epoch in range(3)]
+        orders = [order(TrainingPlan(30, 4, seed, NONE), epoch) for seed in range(3) for epoch in range(3)]
         assert len({tuple(found) for found in orders}) == 9
         assert list(range(30)) not in orders
 
     def test_follows_from_the_seed(self):
-        one, other = TrainingPlan(30, 4, 7, True), TrainingPlan(30, 4, 7, True)
+        one, other = TrainingPlan(30, 4, 7, MIRRORED), TrainingPlan(30, 4, 7, MIRRORED)
         for step in range(3 * one.steps_per_epoch):
             for found, expected in zip(one.batch(step), other.batch(step)):
                 np.testing.assert_array_equal(found, expected)
 
     def test_asking_in_another_order_changes_nothing(self):
-        plan = TrainingPlan(10, 3, 7, True)
+        plan = TrainingPlan(10, 3, 7, MIRRORED)
         steps = range(4 * plan.steps_per_epoch)
         forwards = {step: plan.batch(step) for step in steps}
         for step in np.random.RandomState(0).permutation(steps):
@@ -166,30 +152,60 @@ class TestOrder:
                 np.testing.assert_array_equal(found, expected)
 
     def test_another_thread_may_ask_for_another_epoch_meanwhile(self):
-        plan, undisturbed = Interrupted(6, 6, 7, False), TrainingPlan(6, 6, 7, False)
+        plan, undisturbed = Interrupted(6, 6, 7, NONE), TrainingPlan(6, 6, 7, NONE)
         for epoch in (0, 1, 0, 2):
             assert order(plan, epoch) == order(undisturbed, epoch)
         assert plan.interruptions == 4
 
     def test_reaches_over_the_whole_set(self):
-        places = [order(TrainingPlan(40, 2, 7, False), epoch).index(0) for epoch in range(40)]
+        places = [order(TrainingPlan(40, 2, 7, NONE), epoch).index(0) for epoch in range(40)]
         assert min(places) < 10 and max(places) >= 30
 
     def test_does_not_depend_on_augmentation(self):
-        assert order(TrainingPlan(30, 4, 7, True), 2) == order(TrainingPlan(30, 4, 7, False), 2)
+        for augmentation in (MIRRORED, STRONG):
+            assert order(TrainingPlan(30, 4, 7, augmentation), 2) == order(TrainingPlan(30, 4, 7, NONE), 2)
+
+
+class TestChanges:
+    def test_follow_from_the_seed_the_worker_and_the_place_in_the_order(self):
+        def changes(seed, rank):
+            plan = TrainingPlan(12, 5, seed, STRONG, workers=2, rank=rank)
+            return [plan.batch(step)[1] for step in range(3 * plan.steps_per_epoch)]
+
+        kinds = [(seed, rank) for seed in (3, 4) for rank in (0, 1)]
+        found = [changes(*kind) for kind in kinds]
+        assert found == [changes(*kind) for kind in kinds]
+        seeds = [draw.seed for one in found for batch in one for draw in batch]
+        assert len(set(seeds)) == len(seeds) == 4 * 3 * 6
+
+    def test_are_made_of_image_and_label(self, kept_volumes):
+        volumes = kept_volumes(5, SHAPE, channels=2)
+        plan = TrainingPlan(5, 2, 3, STRONG)
+        for step in range(3 * plan.steps_per_epoch):
+            images, _, labels = training_batch(volumes, plan, step)
+            assert (images.dtype, labels.dtype) == (np.float32, np.uint8)
+            for index, draw, image, label in zip(*(plan.batch(step) + (images, labels))):
+                expected_image, expected_label = augmented(volumes.image(index), volumes.label(index), draw)
+                np.testing.assert_array_equal(image, expected_image)
+                np.testing.assert_array_equal(label, expected_label)
+
+    @pytest.mark.parametrize("augmentation", [NONE, MIRRORED, STRONG])
+    def test_leave_order_and_flips_as_ever(self, augmentation):
+        """The reference recipe's figures were measured with these."""
+        plan = TrainingPlan(20, 20, 7, augmentation, workers=1)
+        for epoch in range(3):
+            random = np.random.RandomState([7, epoch])
+            expected_order, expected_flips = random.permutation(20), random.rand(20, 2) < 0.5
+            indices, changes = plan.batch(epoch)
+            np.testing.assert_array_equal(indices, expected_order)
+            flips = np.array([draw.flips for draw in changes])[:, :2]
+            np.testing.assert_array_equal(flips, expected_flips & augmentation.flips[:2])
 
 
 class TestFlips:
-    @pytest.mark.parametrize("flips", FLIPS)
-    def test_mirror_along_x_and_y(self, flips):
-        array = np.random.RandomState(0).randn(*SHAPE + (2,))
-        np.testing.assert_array_equal(flipped(array, flips), mirrored(array, flips))
-        np.testing.assert_array_equal(flipped(array[..., 0], flips), mirrored(array, flips)[..., 0])
-        np.testing.assert_array_equal(flipped(flipped(array, flips), flips), array)
-
     def test_image_and_label_go_together(self, kept_volumes):
         volumes = kept_volumes(6, SHAPE, channels=2)
-        plan = TrainingPlan(6, 4, 3, True)
+        plan = TrainingPlan(6, 4, 3, MIRRORED)
         seen = set()
         for step in range(10 * plan.steps_per_epoch):
             images, _, labels = training_batch(volumes, plan, step)
@@ -200,16 +216,16 @@ class TestFlips:
         assert seen == set(FLIPS)
 
     def test_are_drawn_for_each_case_and_epoch_anew(self):
-        plan = TrainingPlan(200, 200, 3, True)
-        first, second = plan.batch(0)[1], plan.batch(1)[1]
+        plan = TrainingPlan(200, 200, 3, MIRRORED)
+        first, second = (np.array([draw.flips for draw in plan.batch(step)[1]]) for step in (0, 1))
         assert not np.array_equal(first, second)
         for flips in (first, second):
-            assert (abs(flips.mean(axis=0) - 0.5) < 0.15).all()
+            assert (abs(flips.mean(axis=0) - [0.5, 0.5, 0]) < 0.15).all()
             assert len(set(map(tuple, flips))) == 4
 
     def test_nothing_is_flipped_without_augmentation(self, kept_volumes):
         volumes = kept_volumes(5, SHAPE)
-        plan = TrainingPlan(5, 2, 3, False)
+        plan = TrainingPlan(5, 2, 3, NONE)
         for step in range(4 * plan.steps_per_epoch):
             images, _, labels = training_batch(volumes, plan, step)
             indices = plan.batch(step)[0]
@@ -218,10 +234,10 @@ class TestFlips:
 
 
 class TestEmptyShare:
-    @pytest.mark.parametrize("augment", [False, True])
-    def test_is_one_case_of_no_weight(self, kept_volumes, augment):
+    @pytest.mark.parametrize("augmentation", [NONE, STRONG])
+    def test_is_one_case_of_no_weight(self, kept_volumes, augmentation):
         volumes = kept_volumes(1, SHAPE)
-        plan = TrainingPlan(3, 1, 0, augment, workers=2, rank=1)
+        plan = TrainingPlan(3, 1, 0, augmentation, workers=2, rank=1)
         assert (plan.count, plan.steps_per_epoch) == (1, 2)
         assert len(plan.batch(1)[0]) == 0
         images, weight, labels = training_batch(volumes, plan, 1)
@@ -235,7 +251,7 @@ class TestTrainingDataset:
     @pytest.mark.parametrize("batch_size", [1, 3, 5, 9])
     def test_what_goes_in_comes_out_once_an_epoch(self, kept_volumes, read, batch_size):
         volumes = kept_volumes(5, SHAPE)
-        plan = TrainingPlan(5, batch_size, 3, True)
+        plan = TrainingPlan(5, batch_size, 3, MIRRORED)
         elements = read(training_dataset(volumes, plan, 0, 2 * plan.steps_per_epoch))
         assert len(elements) == 2 * plan.steps_per_epoch
         for epoch in range(2):
@@ -246,7 +262,7 @@ class TestTrainingDataset:
     @pytest.mark.parametrize("first", [1, 3, 4, 6])
     def test_starting_later_gives_the_batches_of_an_undisturbed_run(self, kept_volumes, read, first):
         volumes = kept_volumes(5, SHAPE, channels=2)
-        plans = [TrainingPlan(5, 2, 3, True) for _ in range(2)]
+        plans = [TrainingPlan(5, 2, 3, STRONG) for _ in range(2)]
         undisturbed = read(training_dataset(volumes, plans[0], 0, 8))
         resumed = read(training_dataset(volumes, plans[1], first, 8))
         assert (len(undisturbed), len(resumed)) == (8, 8 - first)
@@ -257,7 +273,7 @@ class TestTrainingDataset:
 
     def test_shapes_are_known_beforehand(self, graph, kept_volumes):
         volumes = kept_volumes(2, SHAPE, channels=2)
-        dataset = training_dataset(volumes, TrainingPlan(2, 2, 3, True), 0, 1)
+        dataset = training_dataset(volumes, TrainingPlan(2, 2, 3, MIRRORED), 0, 1)
         features, labels = tf.data.make_initializable_iterator(dataset).get_next()
         assert sorted(features) == ["image", "weight"]
         assert features["image"].shape.as_list() == [None] + list(SHAPE) + [2]
@@ -267,7 +283,7 @@ class TestTrainingDataset:
 
     def test_weights_are_those_of_the_plan(self, kept_volumes, read):
         volumes = kept_volumes(2, SHAPE)
-        plan = TrainingPlan(5, 2, 3, False, workers=2, rank=1)
+        plan = TrainingPlan(5, 2, 3, NONE, workers=2, rank=1)
         elements = read(training_dataset(volumes, plan, 0, plan.steps_per_epoch))
         assert [float(features["weight"]) for features, _ in elements] == [1.0, 0.0]
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from training_sessions import summaries_in, training_session
 
+from utils.augmentation import Augmentation
 from utils.data_loader import TrainingPlan
 from utils.hooks.training_hook import TrainingHook, write_scalars
 from utils.progress import Progress
@@ -28,7 +29,7 @@ class Training:
 
     def __init__(self, model_dir):
         self.model_dir = str(model_dir)
-        self.plan = TrainingPlan(5, 2, 0, True)
+        self.plan = TrainingPlan(5, 2, 0, Augmentation())
         self.workers = Workers()
         self.shown = io.StringIO()
 
@@ -91,7 +92,7 @@ class TestEpochs:
             assert figures["images_per_second"] == pytest.approx(rate(*steps))
 
     def test_an_epoch_of_one_step(self, training, logged):
-        training.plan = TrainingPlan(5, 50, 0, True)
+        training.plan = TrainingPlan(5, 50, 0, Augmentation())
         training.run(0, 2)
         losses = [(number, figures["loss"]) for number, figures in of_epochs(logged())]
         assert losses == [(1, pytest.approx(LOSSES[0])), (2, pytest.approx(LOSSES[1]))]
@@ -161,7 +162,7 @@ class TestOtherWorkers:
         assert of_epochs(logged()) == [] and training.summaries() == {}
 
     def test_the_first_tells_what_all_did(self, training, logged):
-        training.plan = TrainingPlan(7, 2, 0, True, workers=2, rank=0)
+        training.plan = TrainingPlan(7, 2, 0, Augmentation(), workers=2, rank=0)
         training.run(0, 2)
         assert training.plan.shares == [4, 3] and training.plan.steps_per_epoch == 2
         ((_, figures),) = of_epochs(logged())

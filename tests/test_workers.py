@@ -10,6 +10,7 @@ from command_line import PROJECT, TINY, make_task, run_main
 
 from model.model_fn import learning_rate
 from utils import launch
+from utils.augmentation import Augmentation
 from utils.data_loader import TrainingPlan
 
 LAUNCHED = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
@@ -114,7 +115,7 @@ class TestLearningRate:
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 class TestPlanOfSeveral:
     def plans(self, count, size, batch_size):
-        return [TrainingPlan(count, batch_size, 3, True, size, rank) for rank in range(size)]
+        return [TrainingPlan(count, batch_size, 3, Augmentation(), size, rank) for rank in range(size)]
 
     def test_every_case_once_in_each_epoch_over_all_workers(self, count, size, batch_size):
         plans = self.plans(count, size, batch_size)
@@ -146,7 +147,7 @@ class TestPlanOfSeveral:
 
 class TestOrderOfSeveral:
     def test_differs_between_workers_and_follows_from_the_seed(self):
-        orders = [TrainingPlan(40, 20, seed, False, 2, rank).batch(0)[0] for seed in (0, 1) for rank in (0, 1)]
-        again = TrainingPlan(40, 20, 1, False, 2, 1).batch(0)[0]
+        orders = [TrainingPlan(40, 20, seed, Augmentation(), 2, rank).batch(0)[0] for seed in (0, 1) for rank in (0, 1)]
+        again = TrainingPlan(40, 20, 1, Augmentation(), 2, 1).batch(0)[0]
         assert np.array_equal(orders[3], again)
         assert len({tuple(order) for order in orders}) == 4

@@ -2,12 +2,13 @@
 
 Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input channels.
 
-What a step trains on (which cases, flipped how) follows from the seed, the worker and the step's number
+What a step trains on (which cases, changed how) follows from the seed, the worker and the step's number
 alone, so that a run that was interrupted goes on with the batches it would have had.
 """
 
 import numpy as np
 
+from utils.augmentation import UNCHANGED, augmented, draws
 from utils.tf_runtime import tf
 
 PREFETCHED_BATCHES = 4
@@ -46,7 +47,7 @@ def view(path):
 
 
 class TrainingPlan:
-    """Which cases each training step of a worker sees, and how they are flipped.
+    """Which cases each training step of a worker sees, and how they are changed.
 
     Every epoch goes through all cases once, in an order of its own; its last batches hold what is left
     over. The cases are dealt out to the workers in turn (``Workers.share``), so that shares differ by one
@@ -55,15 +56,15 @@ class TrainingPlan:
     Args:
         count: cases of all workers.
         batch_size: cases per step of each worker.
-        seed: what orders and flips follow from.
-        augment: whether cases are flipped.
+        seed: what orders and changes follow from.
+        augmentation: the ``utils.augmentation.Augmentation``, how strong the changes are.
         workers: how many workers there are.
         rank: which of them this is.
     """
 
-    def __init__(self, count, batch_size, seed, augment, workers=1, rank=0):
+    def __init__(self, count, batch_size, seed, augmentation, workers=1, rank=0):
         self.batch_size = batch_size
-        self.augment = augment
+        self.augmentation = augmentation
         self.shares = [len(range(worker, count, workers)) for worker in range(workers)]
         self.count = self.shares[rank]
         self.steps_per_epoch = -(-self.shares[0] // batch_size)
@@ -76,16 +77,15 @@ class TrainingPlan:
         if drawn is None or drawn[0] != epoch:
             random = np.random.RandomState(self._seed + [epoch])
             order = random.permutation(self.count)
-            flips = random.rand(self.count, 2) < 0.5
-            drawn = self._epoch = (epoch, order, flips & self.augment)
+            drawn = self._epoch = (epoch, order, draws(self.augmentation, self.count, random))
         return drawn[1:]
 
     def batch(self, step):
-        """Case indices int [N] and flips bool [N, 2] (along x, along y) of one step, counted from 0."""
+        """Case indices int [N] and a list of their N ``utils.augmentation.Draw`` of one step, counted from 0."""
         epoch, position = divmod(int(step), self.steps_per_epoch)
-        order, flips = self._draw(epoch)
+        order, changes = self._draw(epoch)
         chosen = slice(position * self.batch_size, (position + 1) * self.batch_size)
-        return order[chosen], flips[chosen]
+        return order[chosen], changes[chosen]
 
     def cases_before(self, step):
         """How many cases all workers have seen in the steps before ``step``, counted with repetition."""
@@ -101,22 +101,16 @@ class TrainingPlan:
         return len(self.batch(step)[0]) * len(self.shares) / everyones
 
 
-def flipped(array, flips):
-    """A view of [X, Y, Z, ...] mirrored along x and y where ``flips`` (two booleans) says so."""
-    along_x, along_y = (slice(None, None, -1 if flip else 1) for flip in flips)
-    return array[along_x, along_y]
-
-
 def training_batch(volumes, plan, step):
     """The batch of one step: float32 images [N, X, Y, Z, C], float32 weight [], uint8 labels [N, X, Y, Z].
 
     A worker that has no case left in an epoch's last step gets its first one, with weight 0.
     """
-    indices, flips = plan.batch(step)
+    indices, changes = plan.batch(step)
     if not len(indices):
-        indices, flips = [0], [(False, False)]
-    images = np.stack([flipped(volumes.image(index), flip) for index, flip in zip(indices, flips)])
-    labels = np.stack([flipped(volumes.label(index), flip) for index, flip in zip(indices, flips)])
+        indices, changes = [0], [UNCHANGED]
+    cases = [augmented(volumes.image(index), volumes.label(index), draw) for index, draw in zip(indices, changes)]
+    images, labels = (np.stack(arrays) for arrays in zip(*cases))
     return images, np.float32(plan.weight(step)), labels
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import dllogger
 from model.averaging import mirrorings
 from model.model_fn import model_fn, probabilities_of
-from utils import data_loader, report, run_log, split
+from utils import augmentation, data_loader, report, run_log, split
 from utils import params as params_file
 from utils.environment import threads
 from utils.errors import UserError
@@ -154,7 +154,7 @@ class Runner:
         split.write_split(self.model_dir, self.params["train_split"], self.params["split_seed"], *names)
 
     def _training_plan(self, count):
-        settings = [self.params[name] for name in ("batch_size", "seed", "augment")]
+        settings = [self.params["batch_size"], self.params["seed"], augmentation.strengths(self.params)]
         return data_loader.TrainingPlan(count, *settings, workers=self.workers.size, rank=self.workers.rank)
 
     def _last_step(self):
