@@ -8,12 +8,11 @@ import functools
 import os
 import tempfile
 
-import numpy as np
-
 import dllogger
 from model.model_fn import model_fn, probabilities_of
-from utils import data_loader, report, run_log, split
+from utils import data_loader, predictions, report, run_log, split
 from utils import params as params_file
+from utils.case_table import gathered
 from utils.environment import threads
 from utils.errors import UserError
 from utils.hooks.evaluation_hook import EvaluationHook
@@ -22,7 +21,6 @@ from utils.kept_copy import keep, keep_in_turn, unusable
 from utils.masks import MaskWriter
 from utils.overlap import overlapped
 from utils.progress import Progress, Silence, say
-from utils.report import CaseScores
 from utils.session_config import cpu_session_config, prediction_batch_size, session_config
 from utils.tf_runtime import gpus, scale_loss, tf, version
 from utils.workers import Workers
@@ -165,7 +163,7 @@ class Runner:
         )
 
     def evaluate(self):
-        """Score the held-out cases: soft Dice on the network's grid, hard Dice of the masks written."""
+        """Score the held-out cases: the probabilities on the network's grid, and the masks written."""
         cases = self.workers.share(self.job.held_out)
         writer = MaskWriter(self.params, self.structures)
         checkpoint = self._checkpoint()
@@ -176,27 +174,24 @@ class Runner:
 
         scores, errors = self._use_each(cases, checkpoint, score, "evaluating")
         self._stop_together(unusable(errors, len(cases)) if errors else None)
-        scores = self._everyones(scores)
+        scores = self._everyones(scores, report.CaseScores, self.job.held_out)
         if self.workers.is_first:
             self._report(scores, checkpoint)
             writer.tell()
 
-    def _everyones(self, scores):
-        """The ``CaseScores`` of all workers, in the order of the held-out cases."""
-        names = [case.name for case in self.job.held_out]
-        structures = len(self.structures)
-        own = [[names.index(score.name)] + list(score.soft_dice) + list(score.hard_dice) for score in scores]
-        rows = self.workers.gather(np.reshape(own, [-1, 1 + 2 * structures]))
-        rows = rows[np.argsort(rows[:, 0])]
-        return [CaseScores(names[int(row[0])], row[1 : 1 + structures], row[1 + structures :]) for row in rows]
+    def _everyones(self, figures, kind, cases):
+        """The figures of all workers' cases, in the order of the cases."""
+        return gathered(self.workers, figures, kind, [case.name for case in cases], len(self.structures))
 
     def _report(self, scores, checkpoint):
-        used = {"which": self.params["checkpoint"], "step": _step_of(checkpoint)}
-        summary = report.summarise(scores, self.structures, {"checkpoint": used})
+        summary = report.summarise(scores, self.structures, self._used(checkpoint))
         report.write(summary, self.model_dir)
         run_log.log_evaluation(summary)
         say(report.format_table(summary))
         say("scores: {}".format(os.path.join(self.model_dir, report.JSON_NAME)))
+
+    def _used(self, checkpoint):
+        return {"checkpoint": {"which": self.params["checkpoint"], "step": _step_of(checkpoint)}}
 
     def predict(self):
         """Write a mask for each of ``--images``, or of the task's test images."""
@@ -205,16 +200,20 @@ class Runner:
             return
         cases = self.workers.share(self.job.predicted)
         writer = MaskWriter(self.params, self.structures)
+        checkpoint = self._checkpoint()
 
         def write(predicted):
             kept, probabilities = predicted
-            writer.write(kept.case, probabilities)
+            return writer.write(kept.case, probabilities)
 
-        _, errors = self._use_each(cases, self._checkpoint(), write, "predicting")
+        made, errors = self._use_each(cases, checkpoint, write, "predicting")
         if errors:
             self._left_out = unusable(errors, len(self.job.predicted))
-        self.workers.wait_for_all()
+        made = self._everyones(made, predictions.CasePrediction, self.job.predicted)
         if self.workers.is_first:
+            if made:
+                predictions.write(made, self.structures, self.model_dir, self._used(checkpoint))
+                predictions.tell(made, self.model_dir)
             writer.tell()
 
     def _use_each(self, cases, checkpoint, use, description):
