@@ -138,7 +138,9 @@ def format_table(summary):
     return "\n".join([_CAPTION] + lines + [_rank_line(summary)])
 
 
-_CAPTION = "hard Dice (original grid): mean [95 % interval of the mean] and median; others: means; volume: the mask's less the true"
+_CAPTION = (
+    "hard Dice (original grid): mean [95 % interval of the mean] and median; others: means; volume: mask less truth"
+)
 
 
 def _line(cells, widths):
