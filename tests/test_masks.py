@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from command_line import read_image, voxels
-from synthetic import DIRECTIONS, blob, grid_of, image_of, write_image
+from synthetic import DIRECTIONS, SPACING, blob, grid_of, image_of, write_image
 
 from utils import geometry
 from utils.errors import UserError
 from utils.masks import MaskWriter, mask_path
+from utils.surface_scores import surface_scores
 from utils.tasks import Case
 
 SHAPE = (21, 34, 17)
@@ -169,13 +170,55 @@ class TestScores:
         scan = make_scan(truth=truth)
         scores = writer.evaluate(scan.case, certain(scan.network_label), scan.network_label)
         assert np.isnan(scores.soft_dice[1]) and np.isnan(scores.hard_dice[1])
-        assert scores.hard_dice[0] > 0.85
+        assert np.isnan([scores.hausdorff_95_mm[1], scores.surface_distance_mm[1], scores.uncertainty[1]]).all()
+        assert scores.volume_ml[1] == scores.true_volume_ml[1] == scores.volume_difference_ml[1] == 0
+        assert scores.hard_dice[0] > 0.85 and 0 < scores.hausdorff_95_mm[0] < 3
+
+    def test_distances_and_volumes_are_those_of_the_file(self, writer, make_scan, direction):
+        scan = make_scan(direction)
+        shifted = np.roll(scan.network_label, 2, axis=0)
+        scores = writer.evaluate(scan.case, certain(shifted), scan.network_label)
+        mask = voxels(writer.folder, "scan.nii.gz")
+        for number, value in enumerate((1, 2)):
+            expected = surface_scores(mask == value, scan.truth == value, SPACING)
+            # The file's spacing has 32 bits.
+            assert scores.hausdorff_95_mm[number] == pytest.approx(expected.hausdorff_95, rel=1e-5)
+            assert scores.surface_distance_mm[number] == pytest.approx(expected.average, rel=1e-5)
+            voxel = 0.7 * 1.1 * 2.9 / 1000
+            assert scores.volume_ml[number] == pytest.approx((mask == value).sum() * voxel, rel=1e-5)
+            assert scores.true_volume_ml[number] == pytest.approx((scan.truth == value).sum() * voxel, rel=1e-5)
+            difference = scores.volume_ml[number] - scores.true_volume_ml[number]
+            assert scores.volume_difference_ml[number] == difference
+
+    def test_uncertainty_is_that_of_the_probabilities_on_the_scans_grid(self, writer, make_scan):
+        scan = make_scan()
+        sure, unsure = (share * certain(scan.network_label) + (1 - share) / len(CLASSES) for share in (0.9, 0.6))
+        found = [writer.evaluate(scan.case, given, scan.network_label).uncertainty for given in (sure, unsure)]
+        restored = geometry.restore_probabilities(unsure, sitk.ReadImage(scan.case.image))
+        mask = voxels(writer.folder, "scan.nii.gz")
+        for number, value in enumerate((1, 2)):
+            overlap = 2 * restored[mask == value, value].sum()
+            assert found[1][number] == pytest.approx(
+                1 - overlap / ((mask == value).sum() + restored[..., value].sum()), rel=1e-4
+            )
+            assert 0 < found[0][number] < found[1][number] < 1
 
     def test_an_absent_structure_that_is_found_scores_0(self, writer, make_scan):
         truth = np.minimum(body(SHAPE), 1)
         scan = make_scan(truth=truth)
         scores = writer.evaluate(scan.case, certain(2 * scan.network_label), scan.network_label)
         np.testing.assert_array_equal(scores.hard_dice, [0, 0])
+
+
+class TestPredictions:
+    def test_the_figures_are_those_of_a_labelled_case(self, writer, make_scan):
+        scan = make_scan()
+        probabilities = 0.7 * certain(scan.network_label) + np.float32(0.1)
+        predicted = writer.write(scan.case, probabilities)
+        scored = writer.evaluate(scan.case, probabilities, scan.network_label)
+        assert predicted.name == "scan" and min(predicted.volume_ml) > 0
+        np.testing.assert_array_equal(predicted.volume_ml, scored.volume_ml)
+        np.testing.assert_array_equal(predicted.uncertainty, scored.uncertainty)
 
 
 class TestErrors:

@@ -47,11 +47,14 @@ class TestFile:
     def test_every_metric_has_a_direction(self, start, params):
         described = metadata(params)
         names = [measure + "_" + name for measure in ("soft_dice", "hard_dice") for name in STRUCTURES]
+        small = [measure + "_" + name for measure in ("hausdorff_95_mm", "uncertainty") for name in STRUCTURES]
         assert {"loss", "images_per_second", "latency_mean", "latency_99"} | set(names) <= set(described)
         assert all(described[name]["GOAL"] == "MAXIMIZE" for name in names + ["images_per_second"])
-        assert all(described[name]["GOAL"] == "MINIMIZE" for name in ("loss", "latency_mean", "latency_90"))
+        assert all(described[name]["GOAL"] == "MINIMIZE" for name in ["loss", "latency_mean"] + small)
         assert described["images_per_second"]["unit"] == "images/s"
         assert described["latency_95"]["unit"] == "ms"
+        assert described["surface_distance_mm_Upper"]["unit"] == "mm"
+        assert described["volume_ml_Lower"] == {"unit": "ml", "GOAL": None, "STAGE": "VAL", "format": "{:.2f}"}
 
     def test_a_second_run_adds_to_it(self, start, params):
         dllogger.log((1,), {"loss": 0.5})
@@ -96,19 +99,25 @@ class TestTerminal:
 
 class TestEvaluation:
     def summary(self, hard):
-        scores = [report.CaseScores("first", [0.5, 0.25], hard), report.CaseScores("second", [0.75, 0.75], hard)]
+        others = [[number, number + 1] for number in range(6)]
+        scores = [
+            report.CaseScores("first", [0.5, 0.25], hard, *others),
+            report.CaseScores("second", [0.75, 0.75], hard, *others),
+        ]
         return report.summarise(scores, STRUCTURES)
 
     def test_means_are_logged(self, start, params, capsys):
         run_log.log_evaluation(self.summary([0.5, 1.0]))
         last = events(params)[-1]
         assert last["step"] == []
+        expected = {"soft_dice": [0.625, 0.5], "hard_dice": [0.5, 1.0]}
+        expected.update({measure: [number, number + 1] for number, measure in enumerate(report.MEASURES[2:])})
         assert last["data"] == {
-            "soft_dice_Upper": 0.625,
-            "soft_dice_Lower": 0.5,
-            "hard_dice_Upper": 0.5,
-            "hard_dice_Lower": 1.0,
+            measure + "_" + name: value
+            for measure, values in expected.items()
+            for name, value in zip(STRUCTURES, values)
         }
+        assert set(last["data"]) < set(metadata(params))
         assert capsys.readouterr().out == ""
 
     def test_an_undefined_mean_is_null(self, start, params):

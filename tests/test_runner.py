@@ -96,6 +96,22 @@ class TestPrediction:
             assert {1, 2} <= set(np.unique(found)) <= {0, 1, 2}
             assert min(signal[found == 1].mean(), signal[found == 2].mean()) > signal[found == 0].mean() + 20
 
+    def test_volume_and_uncertainty_of_every_mask(self, copied, capsys):
+        run("predict", copied)
+        content = read_json(copied.model_dir, "predictions.json")
+        assert content["checkpoint"] == {"which": "last", "step": EPOCHS * STEPS_PER_EPOCH}
+        assert [entry["case"] + ".nii.gz" for entry in content["cases"]] == sorted(masks(copied.model_dir))
+        for entry in content["cases"]:
+            mask = read_image(copied.model_dir, "eval", entry["case"] + ".nii.gz")
+            voxel = np.prod(mask.GetSpacing()) / 1000
+            for value, structure in enumerate(STRUCTURES, 1):
+                found = (voxels(copied.model_dir, "eval", entry["case"] + ".nii.gz") == value).sum()
+                assert entry["volume_ml"][structure] == pytest.approx(found * voxel, rel=1e-9)
+                assert 0 < entry["uncertainty"][structure] < 1
+        means = {entry["case"]: np.mean(list(entry["uncertainty"].values())) for entry in content["cases"]}
+        told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("most uncertain case: ")]
+        assert told[0].split()[3] == max(means, key=means.get)
+
     def test_given_images_instead_of_the_tasks(self, copied):
         run("predict", copied, "--images", os.path.join(copied.data_dir, "imagesTr", "case_04.nii.gz"))
         assert list(masks(copied.model_dir)) == ["case_04.nii.gz"]
@@ -109,6 +125,8 @@ class TestPrediction:
         errors = capsys.readouterr().err.splitlines()
         assert errors[-1].startswith("main.py: error: 1 of 3 cases cannot be used: {}: is empty".format(images[1]))
         assert sorted(masks(copied.model_dir)) == ["case_10.nii.gz", "case_12.nii.gz"]
+        predicted = read_json(copied.model_dir, "predictions.json")["cases"]
+        assert [entry["case"] for entry in predicted] == ["case_10", "case_12"]
 
     def test_a_mask_that_cannot_be_written_ends_it_and_bad_scans_are_told_as_well(self, copied, tmp_path, capsys):
         images = [os.path.join(copied.data_dir, "imagesTs", "case_{}.nii.gz".format(number)) for number in (10, 11)]
@@ -215,10 +233,25 @@ class TestEvaluation:
             mean = evaluation["mean"]["soft_dice"][structure]
             assert measured["soft_dice_" + structure] == pytest.approx(mean, abs=1e-5)
 
+    def test_all_scores_belong_together(self, evaluated):
+        evaluation = read_json(evaluated.model_dir, "evaluation.json")
+        for entry in evaluation["cases"]:
+            for structure in STRUCTURES:
+                mask, truth = entry["volume_ml"][structure], entry["true_volume_ml"][structure]
+                assert entry["volume_difference_ml"][structure] == pytest.approx(mask - truth, abs=1e-9)
+                # No Dice is higher than the volumes allow.
+                assert entry["hard_dice"][structure] <= 2 * min(mask, truth) / (mask + truth) + 1e-9
+                assert 0 < entry["surface_distance_mm"][structure] <= entry["hausdorff_95_mm"][structure] < 30
+                assert 0 < entry["uncertainty"][structure] < 1
+        low, high = evaluation["mean_interval_95"]["hard_dice"]["Upper"]
+        assert low < evaluation["mean"]["hard_dice"]["Upper"] < high
+        assert -1 <= evaluation["uncertainty_rank_correlation"]["case_means"] <= 1
+
     def test_the_log_holds_the_means(self, evaluated):
         mean = read_json(evaluated.model_dir, "evaluation.json")["mean"]
         logged_last = [event["data"] for event in log_lines(evaluated.model_dir) if event["type"] == "LOG"][-1]
-        for measure in "soft_dice", "hard_dice":
+        assert len(mean) == 8
+        for measure in mean:
             for structure in STRUCTURES:
                 assert logged_last[measure + "_" + structure] == mean[measure][structure]
 

@@ -70,6 +70,20 @@ def assert_same(found, expected):
         np.testing.assert_allclose(found[name], values, rtol=1e-3, atol=1e-3 * np.abs(values).max(), err_msg=name)
 
 
+def assert_close(found, expected):
+    """Two JSON values are the same but for the last digits of their numbers."""
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for key in expected:
+            assert_close(found[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for pair in zip(found, expected):
+            assert_close(*pair)
+    else:
+        assert found == (pytest.approx(expected, abs=1e-6) if isinstance(expected, float) else expected)
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     return make_task(tmp_path_factory.mktemp("task"))
@@ -137,8 +151,7 @@ class TestEvaluation:
         alone = read_json(model_dir, "evaluation.json")
         for one, other in zip(together["cases"], alone["cases"]):
             assert one["case"] == other["case"] and one["hard_dice"] == other["hard_dice"]
-            for structure, value in one["soft_dice"].items():
-                assert value == pytest.approx(other["soft_dice"][structure], abs=1e-6)
+            assert_close(one, other)
 
     def test_two_workers_learn_what_one_learns(self, pair, data_dir, tmp_path):
         succeed(*STEADY + ("--batch_size", 2, "--evaluate_every", 0, "--data_dir", data_dir, "--model_dir", tmp_path))
@@ -156,7 +169,10 @@ class TestPrediction:
         run_workers(*options, launcher=launcher)
         masks = {name: (folder / name).read_bytes() for name in os.listdir(str(folder)) if name.endswith(".nii.gz")}
         assert len(masks) == TEST_CASES + HELD_OUT
+        together = read_json(model_dir, "predictions.json")
+        assert len(together["cases"]) == TEST_CASES
         succeed(*options)
+        assert_close(read_json(model_dir, "predictions.json"), together)
         assert all((folder / name).read_bytes() == content for name, content in masks.items())
 
     def test_fewer_images_than_workers(self, pair, data_dir):

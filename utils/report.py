@@ -1,29 +1,45 @@
 """The scores of an evaluation -> evaluation.json, evaluation.csv and a table for the terminal."""
 
-import csv
 import os
+import textwrap
 from typing import NamedTuple, Sequence
 
 import numpy as np
 
 from dllogger.values import plain
-from utils.files import replace_on_success, write_json_atomically
+from utils import case_table
+from utils.files import write_json_atomically
 from utils.scores import mean_of_defined
+from utils.statistics import bootstrap_interval, rank_correlation
 
 JSON_NAME = "evaluation.json"
 CSV_NAME = "evaluation.csv"
-MEASURES = ("soft_dice", "hard_dice")
+
+# The table fits a terminal of this many columns; names that are too long for it lose their middle.
+TABLE_WIDTH = 120
+LONGEST_STRUCTURE = 14
+SHORTEST_CASE = 8
 
 
 class CaseScores(NamedTuple):
     """One case's scores, in the order of the structures (background left out); NaN where undefined.
 
-    soft_dice is of the probabilities on the network's grid, hard_dice of the mask on the image's own.
+    soft_dice is of the probabilities on the network's grid; all others are of the mask on the image's own grid, as
+    it is written. volume_difference_ml is the mask's volume less the true one.
     """
 
     name: str
     soft_dice: Sequence[float]
     hard_dice: Sequence[float]
+    hausdorff_95_mm: Sequence[float]
+    surface_distance_mm: Sequence[float]
+    volume_ml: Sequence[float]
+    true_volume_ml: Sequence[float]
+    volume_difference_ml: Sequence[float]
+    uncertainty: Sequence[float]
+
+
+MEASURES = case_table.measures_of(CaseScores)
 
 
 def summarise(scores, structures, extra=None):
@@ -34,10 +50,12 @@ def summarise(scores, structures, extra=None):
         structures: names of the structures, background left out.
         extra: dict of further entries, such as the checkpoint's step.
 
-    Keys: "structures": list of names; "cases": list of {"case", "soft_dice", "hard_dice"}; "mean",
-    "standard_deviation" (of the cases as a population), "minimum", "maximum" and "count" (of the cases where
-    the score is defined): each {"soft_dice", "hard_dice"}. Every "soft_dice" and "hard_dice" is a dict of
-    structure name to number. Then come the entries of `extra`.
+    Keys: "structures": list of names; "cases": list of {"case" and MEASURES}; then, over the cases where the measure
+    is defined, "mean", "median", "standard_deviation" (of the cases as a population), "minimum", "maximum",
+    "count" and "mean_interval_95" (list of the two ends, by the bootstrap): each {MEASURES}. Every measure is a
+    dict of structure name to number. "uncertainty_rank_correlation" says how well the uncertainty ranks the cases
+    by their hard Dice (Spearman; -1 where it ranks all rightly): {"structures": a dict of structure name to number,
+    "case_means": a number, of the means of each case's structures}. Then come the entries of `extra`.
 
     Raises:
         ValueError: a case has another number of scores than there are structures, two structures have one
@@ -46,12 +64,19 @@ def summarise(scores, structures, extra=None):
     structures = list(structures)
     if len(set(structures)) < len(structures):
         raise ValueError("two structures have one name: {}".format(", ".join(structures)))
-    summary = {"structures": structures, "cases": [_case_entry(case, structures) for case in scores]}
+    summary = {"structures": structures, "cases": case_table.entries(scores, structures)}
+    columns = {
+        measure: np.array([getattr(case, measure) for case in scores], np.float64).reshape(-1, len(structures))
+        for measure in MEASURES
+    }
     for name, statistic in _STATISTICS:
         summary[name] = {
-            measure: dict(zip(structures, _per_structure(scores, measure, len(structures), statistic)))
+            measure: dict(zip(structures, [statistic(column[~np.isnan(column)]) for column in columns[measure].T]))
             for measure in MEASURES
         }
+    summary["uncertainty_rank_correlation"] = _rank_correlations(
+        columns["uncertainty"], columns["hard_dice"], structures
+    )
     for key, value in (extra or {}).items():
         if key in summary:
             raise ValueError("the extra entry {!r} has the name of one of the evaluation's own".format(key))
@@ -59,25 +84,22 @@ def summarise(scores, structures, extra=None):
     return plain(summary)
 
 
-def _case_entry(case, structures):
-    entry = {"case": case.name}
-    for measure in MEASURES:
-        values = getattr(case, measure)
-        if len(values) != len(structures):
-            raise ValueError(
-                "{}: {} values of {} for {} structures".format(case.name, len(values), measure, len(structures))
-            )
-        entry[measure] = dict(zip(structures, values))
-    return entry
+def _rank_correlations(uncertainty, dice, structures):
+    return {
+        "structures": dict(zip(structures, [rank_correlation(*pair) for pair in zip(uncertainty.T, dice.T)])),
+        "case_means": rank_correlation(mean_of_defined(uncertainty, axis=1), mean_of_defined(dice, axis=1)),
+    }
 
 
-def _per_structure(scores, measure, structures, statistic):
-    values = np.array([getattr(case, measure) for case in scores], dtype=np.float64).reshape(-1, structures)
-    return [statistic(column[~np.isnan(column)]) for column in values.T]
+def _interval(values):
+    interval = bootstrap_interval(values)
+    return np.nan if np.isnan(interval).any() else interval
 
 
 _STATISTICS = (
     ("mean", mean_of_defined),
+    ("mean_interval_95", _interval),
+    ("median", lambda values: np.median(values) if values.size else np.nan),
     ("standard_deviation", lambda values: values.std() if values.size else np.nan),
     ("minimum", lambda values: values.min() if values.size else np.nan),
     ("maximum", lambda values: values.max() if values.size else np.nan),
@@ -88,58 +110,81 @@ _STATISTICS = (
 def write(summary, model_dir):
     """Writes evaluation.json (all of `summary`) and evaluation.csv (its cases) into `model_dir`.
 
-    The CSV has one line per case and structure: case, structure, soft_dice, hard_dice; an undefined score is
-    an empty field.
+    The CSV has one line per case and structure: case, structure and MEASURES; an undefined score is an empty field.
 
     Raises:
         UserError: a file cannot be written.
     """
     write_json_atomically(os.path.join(str(model_dir), JSON_NAME), summary)
-    with replace_on_success(os.path.join(str(model_dir), CSV_NAME)) as temporary:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(("case", "structure") + MEASURES)
-            table.writerows(_csv_rows(summary))
-
-
-def _csv_rows(summary):
-    for case in summary["cases"]:
-        for structure in summary["structures"]:
-            values = [case[measure][structure] for measure in MEASURES]
-            yield [case["case"], structure] + ["" if value is None else value for value in values]
+    path = os.path.join(str(model_dir), CSV_NAME)
+    case_table.write_csv(path, summary["cases"], summary["structures"], MEASURES)
 
 
 def format_table(summary):
-    """Returns the table for the terminal: per structure the mean and standard deviation over the cases.
+    """Returns the table for the terminal, of at most 120 columns: a line per structure, over the held-out cases.
 
-    "cases" is how many have a defined hard Dice; "worst case" is the one with the lowest.
+    The scores are means, "none" where they are undefined; that of the hard Dice has its 95 % interval. "volume" is the
+    difference of the volumes; "cases" is how many have a defined hard Dice; "worst case" is the one with the lowest.
+    The last line tells how well the uncertainty ranks the cases.
     """
-    heading = ("structure", "soft Dice (network grid)", "hard Dice (original grid)", "cases", "worst case (hard Dice)")
+    heading = ("structure", "soft Dice", "hard Dice [95 %]", "median", "HD95 mm", "ASSD mm", "volume ml", "cases")
     rows = [heading] + [_table_row(summary, structure) for structure in summary["structures"]]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heading))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    left = max(SHORTEST_CASE, TABLE_WIDTH - sum(widths) - 2 * len(widths) - len(" (0.0000)"))
+    worst = ["worst case"] + [_worst_case(summary, structure, left) for structure in summary["structures"]]
+    widths.append(max(len(cell) for cell in worst))
+    lines = [_line(row + (cell,), widths) for row, cell in zip(rows, worst)]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
+    return "\n".join([_CAPTION] + lines + [_rank_line(summary)])
+
+
+_CAPTION = (
+    "hard Dice (original grid): mean [95 % interval of the mean] and median; others: means; volume: mask less truth"
+)
+
+
+def _line(cells, widths):
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip()
 
 
 def _table_row(summary, structure):
-    scores = [_mean_and_deviation(summary, measure, structure) for measure in MEASURES]
+    def shown(statistic, measure, form):
+        value = summary[statistic][measure][structure]
+        return "none" if value is None else form.format(value)
+
+    dice, interval = shown("mean", "hard_dice", "{:.4f}"), summary["mean_interval_95"]["hard_dice"][structure]
     count, total = summary["count"]["hard_dice"][structure], len(summary["cases"])
-    cases = str(total) if count == total else "{} of {}".format(count, total)
-    return [structure] + scores + [cases, _worst_case(summary, structure)]
+    return (
+        _shortened(structure, LONGEST_STRUCTURE),
+        shown("mean", "soft_dice", "{:.4f}"),
+        dice if interval is None else "{} [{:.4f}, {:.4f}]".format(dice, *interval),
+        shown("median", "hard_dice", "{:.4f}"),
+        shown("mean", "hausdorff_95_mm", "{:.2f}"),
+        shown("mean", "surface_distance_mm", "{:.2f}"),
+        shown("mean", "volume_difference_ml", "{:+.2f}"),
+        str(total) if count == total else "{} of {}".format(count, total),
+    )
 
 
-def _mean_and_deviation(summary, measure, structure):
-    mean = summary["mean"][measure][structure]
-    if mean is None:
-        return "undefined"
-    # ASCII, for the containers whose locale has no plus-minus sign.
-    return "{:.4f} +/- {:.4f}".format(mean, summary["standard_deviation"][measure][structure])
-
-
-def _worst_case(summary, structure):
+def _worst_case(summary, structure, width):
     defined = [case for case in summary["cases"] if case["hard_dice"][structure] is not None]
     if not defined:
         return "none"
     worst = min(defined, key=lambda case: case["hard_dice"][structure])
-    return "{} ({:.4f})".format(worst["case"], worst["hard_dice"][structure])
+    return "{} ({:.4f})".format(_shortened(worst["case"], width), worst["hard_dice"][structure])
+
+
+def _shortened(text, width):
+    first = width // 2 - 1
+    return text if len(text) <= width else text[:first] + ".." + text[-(width - first - 2) :]
+
+
+def _rank_line(summary):
+    found = summary["uncertainty_rank_correlation"]
+    told = [(_shortened(name, LONGEST_STRUCTURE), value) for name, value in found["structures"].items()]
+    shown = [
+        "{} {}".format(name, "none" if value is None else "{:+.2f}".format(value))
+        for name, value in told + [("means of the cases", found["case_means"])]
+    ]
+    text = "rank correlation of uncertainty and hard Dice (best: -1): " + ", ".join(shown)
+    return textwrap.fill(text, TABLE_WIDTH, subsequent_indent="  ")

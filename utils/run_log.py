@@ -10,6 +10,21 @@ from utils.report import MEASURES
 
 FILE_NAME = "dllogger.json"
 
+_DICE = {"unit": None, "GOAL": "MAXIMIZE", "STAGE": "VAL", "format": "{:.4f}"}
+_DISTANCE = {"unit": "mm", "GOAL": "MINIMIZE", "STAGE": "VAL", "format": "{:.2f}"}
+# Neither direction of a volume is the better one.
+_VOLUME = {"unit": "ml", "GOAL": None, "STAGE": "VAL", "format": "{:.2f}"}
+_MEASURES = {
+    "soft_dice": _DICE,
+    "hard_dice": _DICE,
+    "hausdorff_95_mm": _DISTANCE,
+    "surface_distance_mm": _DISTANCE,
+    "volume_ml": _VOLUME,
+    "true_volume_ml": _VOLUME,
+    "volume_difference_ml": _VOLUME,
+    "uncertainty": {"unit": None, "GOAL": "MINIMIZE", "STAGE": "VAL", "format": "{:.4f}"},
+}
+
 
 def start(params, structures, runtime):
     """Start DLLogger: ``<log_dir>/dllogger.json``, appended to, and the terminal.
@@ -34,10 +49,9 @@ def start(params, structures, runtime):
     dllogger.metadata("images_per_second", speed)
     for latency in ("latency_mean", "latency_90", "latency_95", "latency_99"):
         dllogger.metadata(latency, {"unit": "ms", "GOAL": "MINIMIZE", "STAGE": "PERF", "format": "{:.2f}"})
-    dice = {"unit": None, "GOAL": "MAXIMIZE", "STAGE": "VAL", "format": "{:.4f}"}
     for measure in MEASURES:
         for structure in structures:
-            dllogger.metadata(dice_name(measure, structure), dice)
+            dllogger.metadata(metric_name(measure, structure), _MEASURES[measure])
 
 
 def keep_silent():
@@ -48,14 +62,14 @@ def keep_silent():
 def log_evaluation(summary):
     """Log the mean of each measure and structure of an evaluation's summary; the terminal gets the table instead."""
     means = {
-        dice_name(measure, structure): value
+        metric_name(measure, structure): value
         for measure in MEASURES
         for structure, value in summary["mean"][measure].items()
     }
     dllogger.log((), means, dllogger.Verbosity.VERBOSE)
 
 
-def dice_name(measure, structure):
+def metric_name(measure, structure):
     """The metric's name in the log, such as ``soft_dice_Anterior``."""
     return "{}_{}".format(measure, structure)
 

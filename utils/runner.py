@@ -8,13 +8,12 @@ import functools
 import os
 import tempfile
 
-import numpy as np
-
 import dllogger
 from model.averaging import mirrorings
 from model.model_fn import model_fn, probabilities_of
-from utils import augmentation, data_loader, report, run_log, split
+from utils import augmentation, data_loader, predictions, report, run_log, split
 from utils import params as params_file
+from utils.case_table import gathered
 from utils.environment import threads
 from utils.errors import UserError
 from utils.hooks.evaluation_hook import EvaluationHook
@@ -23,7 +22,6 @@ from utils.kept_copy import keep, keep_in_turn, unusable
 from utils.masks import MaskWriter
 from utils.overlap import overlapped
 from utils.progress import Progress, Silence, say
-from utils.report import CaseScores
 from utils.session_config import cpu_session_config, prediction_batch_size, session_config
 from utils.tf_runtime import gpus, scale_loss, tf, version
 from utils.workers import Workers
@@ -177,9 +175,9 @@ class Runner:
         )
 
     def evaluate(self):
-        """Score the held-out cases: soft Dice on the network's grid, hard Dice of the masks written."""
+        """Score the held-out cases: the probabilities on the network's grid, and the masks written."""
         writer = MaskWriter(self.params, self.structures)
-        scores = self._everyones(self.scored(writer))
+        scores = self._everyones(self.scored(writer), report.CaseScores, self.job.held_out)
         if self.workers.is_first:
             self._report(scores)
             writer.tell()
@@ -196,23 +194,20 @@ class Runner:
         self._stop_together(unusable(errors, len(cases)) if errors else None)
         return scores
 
-    def _everyones(self, scores):
-        """The ``CaseScores`` of all workers, in the order of the held-out cases."""
-        names = [case.name for case in self.job.held_out]
-        structures = len(self.structures)
-        own = [[names.index(score.name)] + list(score.soft_dice) + list(score.hard_dice) for score in scores]
-        rows = self.workers.gather(np.reshape(own, [-1, 1 + 2 * structures]))
-        rows = rows[np.argsort(rows[:, 0])]
-        return [CaseScores(names[int(row[0])], row[1 : 1 + structures], row[1 + structures :]) for row in rows]
+    def _everyones(self, figures, kind, cases):
+        """The figures of all workers' cases, in the order of the cases."""
+        return gathered(self.workers, figures, kind, [case.name for case in cases], len(self.structures))
 
     def _report(self, scores):
-        steps = [_step_of(checkpoint) for checkpoint in self._checkpoints()]
-        used = {"which": self.params["checkpoint"], "step": steps if self.params["folds"] else steps[0]}
-        summary = report.summarise(scores, self.structures, {"checkpoint": used})
+        summary = report.summarise(scores, self.structures, self._used())
         report.write(summary, self.model_dir)
         run_log.log_evaluation(summary)
         say(report.format_table(summary))
         say("scores: {}".format(os.path.join(self.model_dir, report.JSON_NAME)))
+
+    def _used(self):
+        steps = [_step_of(checkpoint) for checkpoint in self._checkpoints()]
+        return {"checkpoint": {"which": self.params["checkpoint"], "step": steps if self.params["folds"] else steps[0]}}
 
     def predict(self):
         """Write a mask for each of ``--images``, or of the task's test images."""
@@ -224,13 +219,16 @@ class Runner:
 
         def write(predicted):
             kept, probabilities = predicted
-            writer.write(kept.case, probabilities)
+            return writer.write(kept.case, probabilities)
 
-        _, errors = self._use_each(cases, write, "predicting")
+        made, errors = self._use_each(cases, write, "predicting")
         if errors:
             self._left_out = unusable(errors, len(self.job.predicted))
-        self.workers.wait_for_all()
+        made = self._everyones(made, predictions.CasePrediction, self.job.predicted)
         if self.workers.is_first:
+            if made:
+                predictions.write(made, self.structures, self.model_dir, self._used())
+                predictions.tell(made, self.model_dir)
             writer.tell()
 
     def _use_each(self, cases, use, description):

@@ -11,7 +11,7 @@ from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
 from utils.hooks.training_hook import write_scalars
 from utils.params import BEST_FOLDER
-from utils.run_log import dice_name
+from utils.run_log import metric_name
 from utils.tf_runtime import tf
 
 # Cases whose masks TensorBoard shows after each evaluation.
@@ -94,7 +94,7 @@ class EvaluationHook(tf.train.SessionRunHook):
 
     def _tell(self, session, per_structure):
         figures = {
-            dice_name("soft_dice", name): float(value)
+            metric_name("soft_dice", name): float(value)
             for name, value in zip(self.structures, per_structure)
             if np.isfinite(value)
         }

@@ -1,0 +1,55 @@
+import csv
+import json
+
+import pytest
+
+from utils.errors import UserError
+from utils.predictions import CasePrediction, tell, write
+
+STRUCTURES = ["Anterior", "Posterior"]
+NAN = float("nan")
+PREDICTIONS = [
+    CasePrediction("case_1", [1.5, 2.5], [0.1, 0.3]),
+    CasePrediction("case_2", [0.5, 0.0], [0.25, NAN]),
+    CasePrediction("case_3", [0.0, 0.0], [NAN, NAN]),
+]
+
+
+class TestFiles:
+    def test_json(self, tmp_path):
+        write(PREDICTIONS, STRUCTURES, tmp_path, {"checkpoint": {"which": "best", "step": 8}})
+        content = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+        assert content["structures"] == STRUCTURES
+        assert content["checkpoint"] == {"which": "best", "step": 8}
+        assert content["cases"][1] == {
+            "case": "case_2",
+            "volume_ml": {"Anterior": 0.5, "Posterior": 0.0},
+            "uncertainty": {"Anterior": 0.25, "Posterior": None},
+        }
+
+    def test_csv(self, tmp_path):
+        write(PREDICTIONS, STRUCTURES, tmp_path, {})
+        with open(str(tmp_path / "predictions.csv"), newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+        assert rows[0] == ["case", "structure", "volume_ml", "uncertainty"]
+        assert rows[1] == ["case_1", "Anterior", "1.5", "0.1"] and rows[4] == ["case_2", "Posterior", "0.0", ""]
+        assert len(rows) == 1 + 2 * len(PREDICTIONS)
+
+    def test_a_file_in_the_place_of_the_folder(self, tmp_path):
+        (tmp_path / "results").write_text("")
+        with pytest.raises(UserError, match=r"results.predictions\.json.*cannot be written"):
+            write(PREDICTIONS, STRUCTURES, tmp_path / "results", {})
+
+
+class TestTerminal:
+    def test_the_most_uncertain_case(self, capsys):
+        tell(PREDICTIONS, "model")
+        assert capsys.readouterr().out.splitlines() == [
+            "most uncertain case: case_2 (0.2500)",
+            "volumes and uncertainties: model/predictions.json",
+        ]
+
+    @pytest.mark.filterwarnings("error")
+    def test_nothing_found_in_any(self, capsys):
+        tell(PREDICTIONS[2:], "model")
+        assert capsys.readouterr().out == "volumes and uncertainties: model/predictions.json\n"

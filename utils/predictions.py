@@ -1,0 +1,54 @@
+"""What is known of masks that no label can score -> predictions.json, predictions.csv and a line for the terminal."""
+
+import os
+from typing import NamedTuple, Sequence
+
+import numpy as np
+
+from dllogger.values import plain
+from utils import case_table
+from utils.files import write_json_atomically
+from utils.progress import say
+from utils.scores import mean_of_defined
+
+JSON_NAME = "predictions.json"
+CSV_NAME = "predictions.csv"
+
+
+class CasePrediction(NamedTuple):
+    """One predicted case, in the order of the structures (background left out).
+
+    volume_ml is that of the mask, uncertainty that of ``utils.scores.uncertainty``, NaN where it is undefined.
+    """
+
+    name: str
+    volume_ml: Sequence[float]
+    uncertainty: Sequence[float]
+
+
+MEASURES = case_table.measures_of(CasePrediction)
+
+
+def write(predictions, structures, model_dir, extra):
+    """Writes predictions.json and predictions.csv into `model_dir`.
+
+    The JSON holds "structures": list of names; "cases": list of {"case", "volume_ml", "uncertainty"}, the last two
+    dicts of structure name to number or None; and the entries of the dict `extra`. The CSV has one line per case and
+    structure.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    structures = list(structures)
+    content = plain(dict({"structures": structures, "cases": case_table.entries(predictions, structures)}, **extra))
+    write_json_atomically(os.path.join(str(model_dir), JSON_NAME), content)
+    case_table.write_csv(os.path.join(str(model_dir), CSV_NAME), content["cases"], structures, MEASURES)
+
+
+def tell(predictions, model_dir):
+    """Says which case has the highest mean uncertainty, which a person should look at first, and where the rest is."""
+    means = np.array([mean_of_defined(case.uncertainty) for case in predictions], np.float64)
+    if not np.isnan(means).all():
+        worst = int(np.nanargmax(means))
+        say("most uncertain case: {} ({:.4f})".format(predictions[worst].name, means[worst]))
+    say("volumes and uncertainties: {}".format(os.path.join(str(model_dir), JSON_NAME)))
