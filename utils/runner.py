@@ -237,10 +237,10 @@ class Runner:
         Reading, the network and ``use`` work at the same time. A UserError of ``use``, such as a full disk, is the
         last.
         """
-        results, errors = [], []
+        results, errors, checkpoints = [], [], self._checkpoints()
         with self._progress(len(cases), description, "cases") as progress:
             try:
-                for result in overlapped(use, self._predicted(cases, errors), threads(self.params)):
+                for result in overlapped(use, self._predicted(cases, checkpoints, errors), threads(self.params)):
                     results.append(result)
                     progress.update()
             except UserError as error:
@@ -250,7 +250,7 @@ class Runner:
     def _checkpoints(self):
         return [_latest_checkpoint(folder) for folder in params_file.checkpoint_folders(self.params)]
 
-    def _predicted(self, cases, errors):
+    def _predicted(self, cases, checkpoints, errors):
         """Each case's Kept and class probabilities float32 [X, Y, Z, K] in turn; UserErrors of others to ``errors``."""
         read, failed = collections.deque(), []
 
@@ -267,7 +267,6 @@ class Runner:
                 failed.append(error)
 
         shape = self.params["input_shape"] + [len(self.params["modalities"])]
-        checkpoints = self._checkpoints()
         flips = len(mirrorings(self.params["flip_axes"])) if self.params["test_time_flips"] else 1
         batch_size = max(1, self._prediction_batch_size() // flips)
         predictions = self._estimator(self.model_dir, weights=checkpoints).predict(
