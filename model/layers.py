@@ -177,3 +177,9 @@ def output_block(volume, classes, settings):
     """The convolution to one logit per class: [N, X, Y, Z, C] -> [N, X, Y, Z, classes]."""
     with tf.variable_scope("output"):
         return convolution(volume, classes, settings.convolution_size, biased)
+
+
+def supervised_block(volume, classes):
+    """The 1x1x1 convolution to one logit per class of a coarser grid: [N, X, Y, Z, C] -> [N, X, Y, Z, classes]."""
+    with tf.variable_scope("supervision"):
+        return convolution(volume, classes, 1, biased)

@@ -6,10 +6,11 @@ Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input c
 import functools
 
 from model.averaging import mean_probabilities
-from model.losses import dice_loss
-from model.vnet import NetworkSettings, vnet
+from model.losses import training_loss
+from model.optimizers import average_weights, make_optimizer
+from model.vnet import NetworkSettings, supervised_vnet, vnet
 from utils.tf_runtime import tf
-from utils.var_storage import frozen_weights_scope, master_weights_scope
+from utils.var_storage import averaged_weights_scope, frozen_weights_scope, master_weights_scope
 
 CLIP_NORM = 1.0
 # The variables of TensorFlow's dynamic loss scale, which only float16 has.
@@ -30,8 +31,11 @@ def network_settings(params):
     )
 
 
-def probabilities_of(images, params, scope=master_weights_scope):
-    """Class probabilities float32 [N, X, Y, Z, K] of images [N, X, Y, Z, C], with moving statistics."""
+def probabilities_of(images, params, scope=averaged_weights_scope):
+    """Class probabilities float32 [N, X, Y, Z, K] of images [N, X, Y, Z, C], with moving statistics.
+
+    Of the averaged weights, where the graph has averages.
+    """
     return tf.nn.softmax(vnet(images, network_settings(params), training=False, scope=scope))
 
 
@@ -64,11 +68,18 @@ def model_fn(features, labels, mode, params, config):
         return tf.estimator.EstimatorSpec(mode, predictions={"probabilities": probabilities})
     if mode != tf.estimator.ModeKeys.TRAIN:
         raise ValueError("the V-Net model function trains and predicts; evaluation reads what it predicts")
-    logits = vnet(features["image"], network_settings(params), training=True, scope=master_weights_scope)
-    loss = tf.identity(dice_loss(logits, labels), name="loss")
+    loss = tf.identity(training_loss(params, _training_logits(features["image"], params), labels), name="loss")
     optimizer = params["wrap_optimizer"](make_optimizer(params))
-    train_op = training_step(optimizer, loss * features["weight"])
+    train_op = training_step(optimizer, loss * features["weight"], params["weight_averaging"])
     return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op, scaffold=scaffold(config.keep_checkpoint_max))
+
+
+def _training_logits(images, params):
+    """The network's logits and, with deep supervision, those of coarser grids: a list of float32 [N, X, Y, Z, K]."""
+    settings = network_settings(params)
+    if params["deep_supervision"]:
+        return supervised_vnet(images, settings, scope=master_weights_scope)
+    return [vnet(images, settings, training=True, scope=master_weights_scope)]
 
 
 def scaffold(checkpoints_kept):
@@ -88,35 +99,20 @@ def scaffold(checkpoints_kept):
     return tf.train.Scaffold(saver=saver, local_init_op=tf.group(*local), ready_for_local_init_op=ready)
 
 
-def make_optimizer(params):
-    """Centred RMSProp (Hinton 2012; Graves 2013, section 4.2, for the centring)."""
-    return tf.train.RMSPropOptimizer(learning_rate(params), momentum=params["momentum"], centered=True)
-
-
-def learning_rate(params):
-    """The learning rate: ``base_lr``, or with linear scaling a float32 tensor that follows the global step.
-
-    Linear scaling multiplies it by the number of workers, to which it rises over the first epochs (Goyal et
-    al. 2017, "Accurate, large minibatch SGD", section 2).
-    """
-    if params["lr_scaling"] == "none" or params["workers"] == 1:
-        return params["base_lr"]
-    rising = max(1, params["lr_warmup_epochs"] * params["steps_per_epoch"])
-    part = tf.minimum(tf.cast(tf.train.get_global_step(), tf.float32) / rising, 1.0)
-    return params["base_lr"] * (1.0 + (params["workers"] - 1) * part)
-
-
-def training_step(optimizer, loss):
+def training_step(optimizer, loss, weight_averaging=0.0):
     """One operation that applies the gradients clipped to a global norm of 1.0 and updates the statistics.
 
     With several workers ``compute_gradients`` averages first, so that what is clipped, and by how much,
-    does not depend on their number.
+    does not depend on their number. ``weight_averaging`` is the decay of the averages of the weights; 0 makes none.
     """
     pairs = optimizer.compute_gradients(loss)
     gradients, variables = zip(*pairs)
     clipped, _ = tf.clip_by_global_norm(gradients, CLIP_NORM)
     with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
-        applied = optimizer.apply_gradients(zip(clipped, variables))
+        done = optimizer.apply_gradients(zip(clipped, variables))
+    if weight_averaging:
+        with tf.control_dependencies([done] + tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            done = average_weights(weight_averaging)
     # Counted here, so that a step whose update loss scaling leaves out is a step all the same.
-    with tf.control_dependencies([applied]):
+    with tf.control_dependencies([done]):
         return tf.assign_add(tf.train.get_global_step(), 1).op

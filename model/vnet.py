@@ -41,17 +41,38 @@ def vnet(volume, settings, training, scope=tf.variable_scope):
     shared by later ones. ``training`` chooses between batch statistics and moving ones.
     """
     with scope("vnet", reuse=tf.AUTO_REUSE):
-        volume = layers.input_block(volume, BASE_FILTERS, settings, training)
-        skips = []
-        for level, depth in enumerate(settings.downscale_blocks, 1):
-            skips.append(volume)
-            with tf.variable_scope("down_{}".format(level)):
-                volume = layers.down_block(volume, depth, settings, training)
-        for level, depth in enumerate(settings.upscale_blocks, 1):
-            with tf.variable_scope("up_{}".format(level)):
-                volume = layers.up_block(volume, skips.pop(), depth, settings, training)
-        if skips:
-            # One entry fewer than down blocks: the finest skip connection is left out.
-            with tf.variable_scope("up_{}".format(len(settings.downscale_blocks))):
-                volume = layers.upsample(volume, BASE_FILTERS, settings, training)
-        return layers.output_block(volume, settings.classes, settings)
+        return layers.output_block(_decoded(volume, settings, training)[-1], settings.classes, settings)
+
+
+def supervised_vnet(volume, settings, scope=tf.variable_scope):
+    """Logits of ``vnet`` in training, followed by those of each coarser grid of the decoder, finer ones first.
+
+    A list of L float32 [N, X / 2**l, Y / 2**l, Z / 2**l, K], l from 0. The coarser logits have variables of their
+    own, which nothing else needs.
+    """
+    with scope("vnet", reuse=tf.AUTO_REUSE):
+        volumes = _decoded(volume, settings, training=True)
+        logits = [layers.output_block(volumes.pop(), settings.classes, settings)]
+        while volumes:
+            with tf.variable_scope("up_{}".format(len(volumes))):
+                logits.append(layers.supervised_block(volumes.pop(), settings.classes))
+    return logits
+
+
+def _decoded(volume, settings, training):
+    """The volumes that the L levels of the decoder give, the coarsest first."""
+    volume = layers.input_block(volume, BASE_FILTERS, settings, training)
+    skips, decoded = [], []
+    for level, depth in enumerate(settings.downscale_blocks, 1):
+        skips.append(volume)
+        with tf.variable_scope("down_{}".format(level)):
+            volume = layers.down_block(volume, depth, settings, training)
+    for level, depth in enumerate(settings.upscale_blocks, 1):
+        with tf.variable_scope("up_{}".format(level)):
+            volume = layers.up_block(volume, skips.pop(), depth, settings, training)
+        decoded.append(volume)
+    if skips:
+        # One entry fewer than down blocks: the finest skip connection is left out.
+        with tf.variable_scope("up_{}".format(len(settings.downscale_blocks))):
+            decoded.append(layers.upsample(volume, BASE_FILTERS, settings, training))
+    return decoded

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from model.losses import dice_loss, soft_dice
+from model.losses import coarser_label, dice_loss, segmentation_loss, soft_dice, training_loss
 from utils import scores
 from utils.tf_runtime import tf
 
 SHAPE = (3, 4, 2)
+LOSSES = ["dice", "dice_ce", "dice_focal"]
 
 
 def softmax(logits):
@@ -32,6 +33,31 @@ def dice_by_definition(probabilities, label):
             overlap, size = overlap + p * g, size + p * p + g * g
         result[case, k] = 2.0 * overlap / size
     return result
+
+
+def cross_entropies(probabilities, label):
+    """Return minus the logarithm of the probability of each voxel's own class [N, X, Y, Z]."""
+    result = np.zeros(label.shape)
+    for voxel in np.ndindex(*label.shape):
+        result[voxel] = -np.log(probabilities[voxel + (label[voxel],)])
+    return result
+
+
+def loss_by_definition(logits, label, loss, weight):
+    """Return the loss of logits [N, X, Y, Z, K] in float64."""
+    probabilities = softmax(logits.astype(np.float64))
+    dice = 1.0 - dice_by_definition(probabilities, label).mean()
+    if loss == "dice":
+        return dice
+    each = cross_entropies(probabilities, label)
+    if loss == "dice_focal":
+        each *= (1.0 - np.exp(-each)) ** 2
+    return dice + weight * each.mean()
+
+
+def asked_for(loss, weight=3.0):
+    """Return the params of a loss."""
+    return {"loss": loss, "cross_entropy_weight": weight}
 
 
 def classes_first(volume):
@@ -97,23 +123,80 @@ class TestDiceLoss:
         together, alone = session.run([together, alone])
         assert together == pytest.approx(np.mean(alone), rel=1e-5)
 
-    def test_its_gradient_is_that_of_finite_differences(self, session):
+
+@pytest.mark.parametrize("loss", LOSSES)
+class TestSegmentationLoss:
+    @pytest.mark.parametrize("weight", [0.5, 3.0])
+    def test_equals_its_definition(self, session, loss, weight):
+        logits, label = random_case(batch=3, classes=4)
+        found = session.run(segmentation_loss(asked_for(loss, weight), tf.constant(logits), tf.constant(label)))
+        assert found.dtype == np.float32
+        assert found == pytest.approx(loss_by_definition(logits, label, loss, weight), rel=1e-5)
+
+    def test_a_perfect_prediction_costs_nothing_and_its_opposite_much(self, session, loss):
+        _, label = random_case()
+        perfect = 50.0 * np.eye(3, dtype=np.float32)[label]
+        wrong = 50.0 * np.eye(3, dtype=np.float32)[(label + 1) % 3]
+        losses = [segmentation_loss(asked_for(loss), tf.constant(logits), label) for logits in (perfect, wrong)]
+        # A cross-entropy of 50 in each voxel.
+        expected = [0.0, 1.0 if loss == "dice" else 1.0 + 3.0 * 50.0]
+        np.testing.assert_allclose(session.run(losses), expected, rtol=1e-6, atol=1e-6)
+
+    def test_its_gradient_is_that_of_finite_differences(self, session, loss):
         logits, label = random_case(batch=1)
         placeholder = tf.placeholder(tf.float32, logits.shape)
-        loss = dice_loss(placeholder, tf.constant(label))
-        gradient = session.run(tf.gradients(loss, placeholder)[0], {placeholder: logits})
-        for voxel in [(0, 0, 0, 0, 0), (0, 1, 3, 1, 2), (0, 2, 2, 0, 1)]:
+        gradient = tf.gradients(segmentation_loss(asked_for(loss), placeholder, tf.constant(label)), placeholder)[0]
+        found = session.run(gradient, {placeholder: logits})
+        assert np.abs(found).max() > 1e-3
+        for voxel in np.ndindex(*logits.shape):
             step = np.zeros(logits.shape)
             step[voxel] = 1e-4
-            above, below = [
-                1.0 - dice_by_definition(softmax(logits.astype(np.float64) + sign * step), label).mean()
-                for sign in (1.0, -1.0)
-            ]
-            assert gradient[voxel] == pytest.approx((above - below) / 2e-4, rel=1e-3, abs=1e-7)
+            above, below = [loss_by_definition(logits + sign * step, label, loss, 3.0) for sign in (1.0, -1.0)]
+            assert found[voxel] == pytest.approx((above - below) / 2e-4, rel=1e-3, abs=1e-6)
 
-    def test_extreme_logits_leave_loss_and_gradient_finite(self, session):
+    def test_extreme_logits_leave_it_and_its_gradient_finite(self, session, loss):
         logits, label = random_case()
         extreme = tf.constant(1e30 * logits)
-        loss = dice_loss(extreme, tf.constant(label))
-        for values in session.run([loss, tf.gradients(loss, extreme)[0]]):
+        value = segmentation_loss(asked_for(loss), extreme, tf.constant(label))
+        for values in session.run([value, tf.gradients(value, extreme)[0]]):
             assert np.isfinite(values).all()
+
+
+class TestTrainingLoss:
+    LABEL = np.random.RandomState(0).randint(3, size=(2, 8, 4, 12)).astype(np.uint8)
+
+    def logits(self, stride):
+        shape = (2, 8 // stride, 4 // stride, 12 // stride, 3)
+        return np.random.RandomState(stride).randn(*shape).astype(np.float32)
+
+    @pytest.mark.parametrize("loss", LOSSES)
+    def test_of_the_output_alone_is_the_loss_asked_for(self, session, loss):
+        logits, params = tf.constant(self.logits(1)), asked_for(loss)
+        found = [training_loss(params, [logits], self.LABEL), segmentation_loss(params, logits, self.LABEL)]
+        assert len(set(session.run(found))) == 1
+
+    def test_dice_is_the_dice_loss_to_the_last_bit(self, session):
+        logits = tf.constant(self.logits(1))
+        found = session.run([training_loss(asked_for("dice"), [logits], self.LABEL), dice_loss(logits, self.LABEL)])
+        assert found[0] == found[1]
+
+    @pytest.mark.parametrize("loss", LOSSES)
+    def test_coarser_grids_count_half_as_much_from_each_to_the_next(self, session, loss):
+        params, logits = asked_for(loss), [self.logits(stride) for stride in (1, 2, 4)]
+        labels = [self.LABEL, self.LABEL[:, 1::2, 1::2, 1::2], self.LABEL[:, 2::4, 2::4, 2::4]]
+        alone = [loss_by_definition(each, label, loss, 3.0) for each, label in zip(logits, labels)]
+        found = session.run(training_loss(params, [tf.constant(each) for each in logits], tf.constant(self.LABEL)))
+        assert found == pytest.approx((4 * alone[0] + 2 * alone[1] + alone[2]) / 7, rel=1e-5)
+
+
+class TestCoarserLabel:
+    @pytest.mark.parametrize("stride", [2, 4])
+    def test_a_block_of_voxels_becomes_what_its_middle_is(self, session, stride):
+        blocks = np.random.RandomState(1).randint(5, size=(2, 3, 1, 2)).astype(np.uint8)
+        label = blocks.repeat(stride, axis=1).repeat(stride, axis=2).repeat(stride, axis=3)
+        for axis in (1, 2, 3):
+            # The first voxels of each block are far from its middle.
+            np.moveaxis(label, axis, 0)[::stride] = 9
+        found = session.run(coarser_label(tf.constant(label), stride))
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, blocks)

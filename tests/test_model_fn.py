@@ -5,23 +5,38 @@ import pytest
 from networks import random_volume, variable
 
 from model import layers
-from model.losses import dice_loss
+from model.losses import dice_loss, segmentation_loss
 from model.model_fn import (
     CLIP_NORM,
     LOSS_SCALE,
-    make_optimizer,
     model_fn,
     network_settings,
     probabilities_of,
     training_step,
 )
-from model.vnet import vnet
+from model.vnet import supervised_vnet, vnet
 from utils.tf_runtime import cpu_mixed_precision, scale_loss, tf
+from utils.var_storage import AVERAGE, master_weights_scope
 
 pytestmark = pytest.mark.usefixtures("graph")
 
 TRAIN, PREDICT = tf.estimator.ModeKeys.TRAIN, tf.estimator.ModeKeys.PREDICT
-CONFIG = tf.estimator.RunConfig(keep_checkpoint_max=2)
+ONE_THREAD = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+CONFIG = tf.estimator.RunConfig(keep_checkpoint_max=2, session_config=ONE_THREAD)
+PRELU_AVERAGED = {"activation": "prelu", "weight_averaging": 0.5}
+# Everything beside the reference recipe.
+LEVERS = {
+    "downscale_blocks": [1, 1],
+    "loss": "dice_ce",
+    "deep_supervision": True,
+    "optimizer": "adam",
+    "lr_schedule": "cosine",
+    "lr_warmup_steps": 3,
+    "weight_decay": 0.01,
+    "weight_averaging": 0.9,
+    "train_epochs": 3,
+    "steps_per_epoch": 10,
+}
 
 
 class CountingDescent(tf.train.GradientDescentOptimizer):
@@ -50,6 +65,21 @@ def train_spec(params):
     images, labels = batch()
     tf.train.create_global_step()
     return model_fn(training_features(images), tf.constant(labels), TRAIN, params, CONFIG)
+
+
+def losses_of(params, seed):
+    """Return the losses of the first steps."""
+    with tf.Graph().as_default(), tf.Session(config=ONE_THREAD) as session:
+        tf.set_random_seed(seed)
+        spec = train_spec(params)
+        session.run(tf.global_variables_initializer())
+        return [session.run([spec.loss, spec.train_op])[0] for _ in range(4)]
+
+
+def inputs():
+    """Return the data set of one batch that comes again and again."""
+    images, labels = batch()
+    return tf.data.Dataset.from_tensors(({"image": images, "weight": 1.0}, labels)).repeat()
 
 
 def clipped(gradients):
@@ -137,24 +167,76 @@ class TestTrainingStep:
             assert lowered.any()
 
 
-class TestOptimizer:
-    @pytest.mark.parametrize("momentum", [0.0, 0.9])
-    def test_is_centred_rmsprop(self, session, momentum):
-        start, slopes = np.array([1.0, -2.0]), np.array([3.0, 0.5])
-        weight = tf.get_variable("weight", initializer=tf.constant(start, tf.float32))
-        loss = tf.reduce_sum(slopes.astype(np.float32) * tf.square(weight))
-        step = make_optimizer({"base_lr": 0.01, "momentum": momentum, "lr_scaling": "none", "workers": 1}).minimize(
-            loss
-        )
+class TestWeightAveraging:
+    def test_the_averages_are_those_of_the_weights_after_each_step(self, session, params):
+        step = train_spec(dict(params, weight_averaging=0.6, base_lr=0.01)).train_op
+        averaged = [found for found in tf.global_variables() if found.op.name.endswith(AVERAGE)]
+        sources = [variable(found.op.name[: -len(AVERAGE)]) for found in averaged]
+        # All that prediction reads.
+        assert set(sources) | set(averaged) > set(tf.get_collection(layers.MOVING_STATISTICS))
+        assert set(sources) > set(tf.trainable_variables())
         session.run(tf.global_variables_initializer())
-        expected, square, mean, speed = start, np.ones(2), np.zeros(2), np.zeros(2)
-        for _ in range(5):
+        expected = session.run(sources)
+        for number in range(8):
             session.run(step)
-            gradient = 2.0 * slopes * expected
-            square, mean = 0.9 * square + 0.1 * gradient**2, 0.9 * mean + 0.1 * gradient
-            speed = momentum * speed + 0.01 * gradient / np.sqrt(square - mean**2 + 1e-10)
-            expected = expected - speed
-        np.testing.assert_allclose(session.run(weight), expected, rtol=1e-5)
+            kept = min(0.6, (1.0 + number) / (10.0 + number))
+            expected = [kept * old + (1.0 - kept) * new for old, new in zip(expected, session.run(sources))]
+        for found, one, other in zip(averaged, session.run(averaged), expected):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6, err_msg=found.op.name)
+
+    def test_change_nothing_in_training(self, params):
+        params["base_lr"] = 0.01
+        assert losses_of(dict(params, weight_averaging=0.9), seed=5) == losses_of(params, seed=5)
+
+    def test_a_run_goes_on_with_those_of_its_checkpoint(self, tmp_path, params):
+        params.update(weight_averaging=0.99, base_lr=0.01)
+        name = "vnet/output/kernel" + AVERAGE
+        found = []
+        for folder, stops in (("whole", [4]), ("parts", [2, 4])):
+            for last_step in stops:
+                estimator = tf.estimator.Estimator(model_fn, str(tmp_path / folder), CONFIG, params)
+                estimator.train(inputs, max_steps=last_step)
+            found.append(tf.train.load_variable(str(tmp_path / folder), name))
+            assert not np.allclose(found[-1], tf.train.load_variable(str(tmp_path / folder), name[: -len(AVERAGE)]))
+        np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5)
+
+
+class TestDeepSupervision:
+    @pytest.mark.parametrize("loss", ["dice", "dice_ce", "dice_focal"])
+    def test_the_loss_is_that_of_all_grids(self, session, params, loss):
+        params.update(downscale_blocks=[1, 1, 1], upscale_blocks=[1, 1], loss=loss, deep_supervision=True)
+        spec = train_spec(params)
+        images, labels = batch()
+        logits = supervised_vnet(tf.constant(images), network_settings(params))
+        labels = [labels, labels[:, 1::2, 1::2, 1::2], labels[:, 2::4, 2::4, 2::4]]
+        each = [segmentation_loss(params, *of_grid) for of_grid in zip(logits, labels)]
+        session.run(tf.global_variables_initializer())
+        found, each = session.run([spec.loss, each])
+        assert found == pytest.approx((4 * each[0] + 2 * each[1] + each[2]) / 7, rel=1e-5)
+
+    def test_predictions_need_nothing_of_it(self, session, params, tmp_path):
+        params.update(downscale_blocks=[1, 1], upscale_blocks=[1])
+        images, _ = batch()
+        spec = train_spec(dict(params, deep_supervision=True))
+        made = [found.op.name for found in tf.global_variables()]
+        assert "vnet/up_1/supervision/kernel" in made
+        expected = probabilities_of(tf.constant(images), params)
+        assert [found.op.name for found in tf.global_variables()] == made
+        session.run(tf.global_variables_initializer())
+        session.run(spec.train_op)
+        checkpoint = tf.train.Saver().save(session, str(tmp_path / "model.ckpt"))
+        with tf.Graph().as_default(), tf.Session() as other:
+            spec = model_fn({"image": tf.constant(images)}, None, PREDICT, dict(params, weights=[checkpoint]), CONFIG)
+            frozen = other.run(spec.predictions["probabilities"])
+        np.testing.assert_allclose(frozen, session.run(expected), atol=1e-5)
+
+
+class TestOptimizer:
+    def test_of_the_reference_recipe_adds_nothing_to_the_graph(self, params):
+        train_spec(params)
+        parts = {found.op.name.split("/")[-1] for found in tf.global_variables()}
+        normalised = {"kernel", "bias", "scale", "offset", "moving_mean", "moving_variance"}
+        assert parts == normalised | {"global_step", "RMSProp", "RMSProp_1", "RMSProp_2"}
 
     def test_the_params_may_wrap_it(self, params):
         given = []
@@ -197,7 +279,7 @@ class TestWeight:
 
 
 class TestPrediction:
-    @pytest.mark.parametrize("choices", [{}, {"activation": "prelu"}, {"normalization_layer": "none"}])
+    @pytest.mark.parametrize("choices", [{}, PRELU_AVERAGED, {"normalization_layer": "none"}])
     @pytest.mark.parametrize("amp", [False, True])
     def test_the_frozen_weights_predict_what_the_trained_ones_do(self, session, params, tmp_path, choices, amp):
         params.update(choices, base_lr=0.01)
@@ -221,6 +303,21 @@ class TestPrediction:
         np.testing.assert_allclose(frozen, trained, atol=0.03 if half else 1e-5)
         assert trained.std() > 0.05
 
+    def test_the_averages_predict_and_not_the_last_weights(self, session, params):
+        params.update(base_lr=0.01, weight_averaging=0.9)
+        images, _ = batch()
+        train = train_spec(params).train_op
+        averaged = probabilities_of(tf.constant(images), params)
+        last = probabilities_of(tf.constant(images), params, master_weights_scope)
+        session.run(tf.global_variables_initializer())
+        for _ in range(5):
+            session.run(train)
+        found, before = session.run([averaged, last])
+        assert np.abs(found - before).max() > 1e-3
+        averages = [average for average in tf.global_variables() if average.op.name.endswith(AVERAGE)]
+        session.run([tf.assign(variable(average.op.name[: -len(AVERAGE)]), average) for average in averages])
+        np.testing.assert_allclose(session.run(last), found, atol=1e-6)
+
 
 class TestModes:
     def test_evaluation_is_refused(self, params):
@@ -230,8 +327,9 @@ class TestModes:
     def test_the_loss_has_the_name_that_hooks_look_for(self, graph, params):
         assert train_spec(params).loss is graph.get_tensor_by_name("loss:0")
 
-    def test_training_lowers_the_loss_and_shows_in_predictions(self, session, params):
-        params["base_lr"] = 0.01
+    @pytest.mark.parametrize("levers", [{}, LEVERS, dict(LEVERS, optimizer="sgd", base_lr=0.1, momentum=0.9)])
+    def test_training_lowers_the_loss_and_shows_in_predictions(self, session, params, levers):
+        params.update(dict({"base_lr": 0.01}, **levers))
         images, labels = batch()
         labels = np.digitize(images[..., 0], [-0.5, 0.5]).astype(np.uint8)
         tf.train.create_global_step()
@@ -244,28 +342,17 @@ class TestModes:
         assert not np.allclose(session.run(probabilities), untrained, atol=1e-3)
 
     def test_the_seed_decides_the_losses(self, params):
-        def losses(seed):
-            one_thread = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
-            with tf.Graph().as_default(), tf.Session(config=one_thread) as session:
-                tf.set_random_seed(seed)
-                spec = train_spec(params)
-                session.run(tf.global_variables_initializer())
-                return [session.run([spec.loss, spec.train_op])[0] for _ in range(3)]
-
-        assert losses(5) == losses(5)
-        assert losses(5) != losses(6)
+        assert losses_of(params, seed=5) == losses_of(params, seed=5)
+        assert losses_of(params, seed=5) != losses_of(params, seed=6)
 
 
 class TestScaffold:
-    def inputs(self):
-        images, labels = batch()
-        return tf.data.Dataset.from_tensors(({"image": images, "weight": 1.0}, labels)).repeat()
-
     def estimator(self, folder, params, wrap_optimizer):
         return tf.estimator.Estimator(model_fn, str(folder), CONFIG, dict(params, wrap_optimizer=wrap_optimizer))
 
     @pytest.mark.skipif("NVIDIA_TENSORFLOW_VERSION" in os.environ, reason="this build scales losses by itself")
-    def test_a_run_may_go_on_with_loss_scaling_and_without(self, tmp_path, params):
+    @pytest.mark.parametrize("choices", [{}, LEVERS])
+    def test_a_run_may_go_on_with_loss_scaling_and_without(self, tmp_path, params, choices):
         made = []
 
         def scaled(optimizer):
@@ -273,9 +360,10 @@ class TestScaffold:
             made.extend(variable.op.name for variable in tf.global_variables())
             return wrapped
 
+        params.update(choices)
         for steps, wrap_optimizer in ((2, params["wrap_optimizer"]), (4, scaled), (6, params["wrap_optimizer"])):
             try:
-                self.estimator(tmp_path, params, wrap_optimizer).train(self.inputs, max_steps=steps)
+                self.estimator(tmp_path, params, wrap_optimizer).train(inputs, max_steps=steps)
             finally:
                 tf.train.experimental.disable_mixed_precision_graph_rewrite()
             assert tf.train.load_variable(str(tmp_path), "global_step") == steps
@@ -284,9 +372,7 @@ class TestScaffold:
 
     def test_keeps_as_many_checkpoints_as_asked_for_in_a_folder_that_may_move(self, tmp_path, params):
         hook = tf.train.CheckpointSaverHook(str(tmp_path / "here"), save_steps=1)
-        self.estimator(tmp_path / "here", params, params["wrap_optimizer"]).train(
-            self.inputs, hooks=[hook], max_steps=4
-        )
+        self.estimator(tmp_path / "here", params, params["wrap_optimizer"]).train(inputs, hooks=[hook], max_steps=4)
         (tmp_path / "here").rename(tmp_path / "there")
         kept = tf.train.get_checkpoint_state(str(tmp_path / "there")).all_model_checkpoint_paths
         assert len(kept) == CONFIG.keep_checkpoint_max

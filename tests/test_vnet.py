@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from networks import random_volume, settings, variable
 
-from model.vnet import vnet
+from model.vnet import supervised_vnet, vnet
 from utils.tf_runtime import tf
 
 pytestmark = pytest.mark.usefixtures("graph")
@@ -225,3 +225,63 @@ class TestModes:
         # Sixteen voxels at the coarsest grid: there the unbiased variance is a little more than the batch's.
         np.testing.assert_allclose(session.run(inferred), batch, atol=0.2)
         assert np.abs(before - batch).max() > 1.0
+
+
+class TestDeepSupervision:
+    THREE_LEVELS = {"downscale_blocks": (1, 1, 1), "upscale_blocks": (1, 1)}
+
+    @pytest.mark.parametrize("up", [(1, 1), (1, 1, 1)])
+    def test_gives_logits_of_each_grid_on_the_way_up(self, up):
+        volume = tf.placeholder(tf.float32, [None, 16, 8, 24, 2])
+        chosen = settings(classes=5, downscale_blocks=(1, 1, 1), upscale_blocks=up)
+        shapes = [logits.shape.as_list() for logits in supervised_vnet(volume, chosen)]
+        assert shapes == [[None, 16, 8, 24, 5], [None, 8, 4, 12, 5], [None, 4, 2, 6, 5]]
+
+    def test_a_network_of_one_level_has_no_other_grid(self):
+        chosen = settings(downscale_blocks=(1,), upscale_blocks=(1,))
+        assert len(supervised_vnet(tf.zeros([1, 8, 8, 8, 1]), chosen)) == 1
+        assert not [found for found in tf.global_variables() if "supervision" in found.op.name]
+
+    def test_its_first_logits_are_the_networks_own(self, session):
+        volume, chosen = tf.constant(random_volume(2, 8, 8, 8, 1)), settings(**self.THREE_LEVELS)
+        alone, supervised = vnet(volume, chosen, training=True), supervised_vnet(volume, chosen)[0]
+        session.run(tf.global_variables_initializer())
+        np.testing.assert_array_equal(*session.run([alone, supervised]))
+
+    def test_adds_variables_and_leaves_the_others_and_their_initial_values_as_they_are(self):
+        def initial_values(build):
+            with tf.Graph().as_default(), tf.Session() as session:
+                tf.set_random_seed(1)
+                build(tf.zeros([1, 8, 8, 8, 1]), settings(**self.THREE_LEVELS))
+                session.run(tf.global_variables_initializer())
+                variables = tf.global_variables()
+                return dict(zip([found.op.name for found in variables], session.run(variables)))
+
+        plain = initial_values(lambda volume, chosen: vnet(volume, chosen, training=True))
+        supervised = initial_values(supervised_vnet)
+        added = {name: supervised.pop(name).shape for name in sorted(set(supervised) - set(plain))}
+        assert added == {
+            "vnet/up_1/supervision/kernel": (1, 1, 1, 128, 3),
+            "vnet/up_1/supervision/bias": (3,),
+            "vnet/up_2/supervision/kernel": (1, 1, 1, 64, 3),
+            "vnet/up_2/supervision/bias": (3,),
+        }
+        assert list(supervised) == list(plain)
+        for name, values in plain.items():
+            np.testing.assert_array_equal(supervised[name], values)
+
+    def test_each_grid_trains_what_lies_below_it(self, session):
+        logits = supervised_vnet(tf.constant(random_volume(2, 8, 8, 16, 1)), settings(**self.THREE_LEVELS))
+        variables = tf.trainable_variables()
+        reached = []
+        for each in logits:
+            gradients = tf.gradients(each * random_volume(*[2] + each.shape.as_list()[1:]), variables)
+            reached.append({found.op.name for found, gradient in zip(variables, gradients) if gradient is not None})
+        deeper = {name for name in reached[2] if "supervision" not in name}
+        assert "vnet/down_3/pooling/kernel" in deeper and "vnet/up_1/convolution_1/kernel" in deeper
+        assert not [name for name in deeper if "/up_2/" in name or "/output/" in name]
+        assert deeper < reached[1] & reached[0]
+        for number, level in ((1, "up_2"), (2, "up_1")):
+            own = {name for name in reached[number] if "supervision" in name}
+            assert own == {"vnet/{}/supervision/{}".format(level, part) for part in ("kernel", "bias")}
+        assert not [name for name in reached[0] if "supervision" in name]

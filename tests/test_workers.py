@@ -1,4 +1,4 @@
-"""One worker needs no Horovod; several without it are refused; the learning rate and the plan of several."""
+"""One worker needs no Horovod; several without it are refused; the plan of several."""
 
 import os
 import subprocess
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from command_line import PROJECT, TINY, make_task, run_main
 
-from model.model_fn import learning_rate
 from utils import launch
 from utils.augmentation import Augmentation
 from utils.data_loader import TrainingPlan
@@ -82,32 +81,6 @@ class TestFewCases:
         assert finished.status == 2 and "Traceback" not in finished.errors
         assert "has 7 cases to train on for 8 workers: start fewer" in finished.errors
         assert not model_dir.exists()
-
-
-class TestLearningRate:
-    def params(self, **changes):
-        return dict({"base_lr": 0.1, "lr_scaling": "linear", "lr_warmup_epochs": 2, "steps_per_epoch": 5}, **changes)
-
-    @pytest.mark.parametrize("changes", [{"lr_scaling": "none", "workers": 4}, {"workers": 1}])
-    def test_is_the_base_without_scaling_or_with_one_worker(self, changes):
-        assert learning_rate(self.params(**changes)) == 0.1
-
-    @pytest.mark.parametrize("step, factor", [(0, 1.0), (5, 2.5), (10, 4.0), (100, 4.0)])
-    def test_linear_scaling_rises_to_the_number_of_workers(self, session, step, factor):
-        from utils.tf_runtime import tf
-
-        global_step = tf.train.get_or_create_global_step()
-        rate = learning_rate(self.params(workers=4))
-        session.run(tf.assign(global_step, step))
-        assert session.run(rate) == pytest.approx(0.1 * factor)
-
-    def test_linear_scaling_without_warm_up_starts_at_the_top(self, session):
-        from utils.tf_runtime import tf
-
-        global_step = tf.train.get_or_create_global_step()
-        rate = learning_rate(self.params(workers=4, lr_warmup_epochs=0))
-        session.run(tf.assign(global_step, 1))
-        assert session.run(rate) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 20])
