@@ -63,7 +63,9 @@ def smooth_field(shape, random):
     """
     splines = [_spline(size) for size in shape]
     field = random.standard_normal([first[-1] + 4 for first, _ in splines]).astype(np.float32)
-    for axis, (first, weights) in enumerate(splines):
+    # The last step, of the most values, goes along x: there, neighbours in memory have one weight.
+    for axis in (2, 1, 0):
+        first, weights = splines[axis]
         along = [-1 if other == axis else 1 for other in range(3)]
         field = sum(field.take(first + knot, axis) * weights[knot].reshape(along) for knot in range(4))
     return field
