@@ -41,8 +41,17 @@ class Group(NamedTuple):
     scans: Dict[str, Case]
 
 
+class Contents(NamedTuple):
+    """What the page tells beside its pictures: the names of the structures, the run's settings, its epochs."""
+
+    groups: List[Group]
+    structures: List[str]
+    settings: Dict[str, Any]
+    epochs: Dict[int, Dict[str, float]]
+
+
 class Pictures(NamedTuple):
-    """The cases that the page shows, as HTML, by their (kind, name); and why some are not shown."""
+    """The cases that the page shows, as HTML by (kind, place in the table); and why others are not shown."""
 
     cards: Dict[Any, str]
     problems: List[str]
@@ -71,8 +80,8 @@ def write(model_dir, cases, structures, predicted=False, log_path=None):
     kind = "predicted" if predicted else "evaluated"
     groups = _groups(model_dir, _scans(folder, kind, cases), kind)
     settings = _optional(os.path.join(model_dir, "params.json"))
-    pictures = _pictures(model_dir, groups, structures, settings)
-    page = _page(groups, pictures, structures, settings, _epochs(log_path))
+    contents = Contents(groups, structures, settings, _epochs(log_path))
+    page = _page(contents, _pictures(model_dir, contents))
     path = os.path.join(folder, PAGE_NAME)
     with replace_on_success(path) as temporary:
         # A file's name may hold what is no text.
@@ -95,24 +104,35 @@ def _scans(folder, kind, cases):
     """The cases of the page by kind and name; the given ones take the place of those of their kind before."""
     path = os.path.join(folder, SCANS_NAME)
     known = _optional(path)
-    known[kind] = [list(map(_absolute, case)) for case in cases]
+    known[kind] = [
+        [case.name, os.path.abspath(case.image), case.label and os.path.abspath(case.label)] for case in cases
+    ]
     write_json_atomically(path, known)
-    return {kind: {name: Case(name, image, label) for name, image, label in known.get(kind, [])} for kind in SOURCES}
-
-
-def _absolute(part):
-    return os.path.abspath(part) if part and os.sep in part else part
+    try:
+        return {
+            kind: {name: Case(name, image, label) for name, image, label in known.get(kind, [])} for kind in SOURCES
+        }
+    except (TypeError, ValueError) as error:
+        raise UserError("{}: is damaged: delete it".format(path)) from error
 
 
 def _groups(model_dir, scans, first):
     groups = []
     for kind in sorted(SOURCES, key=lambda kind: kind != first):
-        summary = _optional(os.path.join(model_dir, SOURCES[kind]))
+        summary = _summary(os.path.join(model_dir, SOURCES[kind]))
         if not summary:
             summary = {"cases": [{"case": name} for name, case in scans[kind].items() if _has_mask(model_dir, case)]}
         if summary.get("cases"):
             groups.append(Group(kind, summary, tabulate(summary), scans[kind]))
     return groups
+
+
+def _summary(path):
+    summary = _optional(path)
+    cases = summary.get("cases", [])
+    if not isinstance(cases, list) or not all(isinstance(case, dict) and "case" in case for case in cases):
+        raise UserError('{}: is damaged, its "cases" are none'.format(path))
+    return summary
 
 
 def _has_mask(model_dir, case):
@@ -123,28 +143,25 @@ def _epochs(log_path):
     return read_epochs(log_path) if log_path and os.path.exists(log_path) else {}
 
 
-def _pictures(model_dir, groups, structures, settings):
-    modality = (settings.get("modalities") or [""])[0]
-    cards, problems, room = (
-        {},
-        [],
-        ROOM_FOR_CASES - _size(_page(groups, Pictures({}, [], True), structures, settings, {})),
-    )
+def _pictures(model_dir, contents):
+    """The ``Pictures`` of the worst cases, as many as there is room for beside all else."""
     wanted = [
-        (group, place) for group in groups for place, row in enumerate(group.table.rows) if row.name in group.scans
+        (group, place)
+        for group in contents.groups
+        for place, row in enumerate(group.table.rows)
+        if row.name in group.scans
     ]
-    with Progress(len(wanted), "report", "cases") as progress:
+    without = Pictures({(group.kind, place): "" for group, place in wanted}, [], True)
+    room = ROOM_FOR_CASES - _size(_page(contents, without))
+    cards, problems = {}, []
+    with Progress(len(wanted), "making the report", "cases") as progress:
         for number, (group, place) in enumerate(wanted):
-            row = group.table.rows[place]
-            case = group.scans[row.name]
-            share = max(room // (len(wanted) - number), LEAST_ROOM)
             try:
-                size, volume = _volume(model_dir, case, structures, share)
+                share = max(room // (len(wanted) - number), LEAST_ROOM)
+                card = _card(model_dir, group, place, contents, share)
             except UserError as error:
                 problems.append(str(error))
                 continue
-            anchor = sections.anchor(group.kind, place)
-            card = markup.card(anchor, row, group.table.columns, volume, size, modality, group.kind)
             room -= _size(card)
             if room < 0:
                 return Pictures(cards, problems, False)
@@ -153,34 +170,43 @@ def _pictures(model_dir, groups, structures, settings):
     return Pictures(cards, problems, True)
 
 
-def _volume(model_dir, case, structures, room):
-    """The (size, ``encode``d volume) of a case; the scan is read, used and forgotten."""
+def _card(model_dir, group, place, contents, room):
+    """The HTML of a case, of about ``room`` bytes; the scan is read, used and forgotten."""
+    row = group.table.rows[place]
+    case, classes = group.scans[row.name], len(contents.structures) + 1
     image = volumes.read_channels(case.image)[0]
-    classes = len(structures) + 1
     mask = volumes.read_label(mask_path(model_dir, case), image, classes)
     truth = volumes.read_label(case.label, image, classes) if case.label else None
-    return image.GetSize(), encode(image, mask, truth, room)
+    return markup.card(
+        sections.anchor(group.kind, place),
+        row,
+        group.table.columns,
+        encode(image, mask, truth, room),
+        image.GetSize(),
+        (contents.settings.get("modalities") or [""])[0],
+        group.kind,
+    )
 
 
 def _size(text):
     return len(text.encode("utf-8", "backslashreplace"))
 
 
-def _page(groups, pictures, structures, settings, epochs):
-    parts = sections.parts(groups, pictures, structures, epochs, settings, shown)
+def _page(contents, pictures):
+    parts = sections.parts(contents, pictures)
     style = ":root{{{}}}\n".format("".join("--contour-{}:{};".format(*entry) for entry in enumerate(COLOURS, 1)))
     style += _source("style.css")
     script = _source("page.js")
-    task = str(settings.get("task") or "Segmentation")
+    task = str(contents.settings.get("task") or "Segmentation")
     return string.Template(_source("template.html")).substitute(
         policy=_policy(style, script),
         title=markup.safe("{}: segmentation report".format(task)),
         style=style,
         task=markup.safe(task),
-        facts=markup.safe(_facts(groups)),
+        facts=markup.safe(_facts(contents.groups)),
         navigation="".join('<a href="#{}">{}</a>'.format(part.anchor, markup.safe(part.title)) for part in parts),
         sections="\n".join(part.html for part in parts),
-        data=markup.script_json({"colours": COLOURS, "structures": structures}),
+        data=markup.script_json({"colours": COLOURS, "structures": contents.structures}),
         script=script,
     )
 

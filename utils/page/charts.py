@@ -10,8 +10,8 @@ from utils.slices import COLOURS
 from utils.training_log import DICE_PREFIX
 
 WIDTH, HEIGHT = 560, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 16, 14, 42
-ROW_HEIGHT = 58
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 50
+ROW_HEIGHT = 64
 DOTS_WITH_MARKERS = 20
 # A dot's place across its row, so that equal values stay apart.
 JITTER = (0, -9, 9, -4, 5, -13, 13)
@@ -41,7 +41,7 @@ def dice_strips(title, structures, cases):
     parts = _grid_across(ticks, low, 1.0, height, "Dice")
     for number, (name, values) in enumerate(structures):
         middle = TOP + ROW_HEIGHT * (number + 0.62)
-        parts.append(_text(LEFT - 40, middle - 22, name, "row-name", "start"))
+        parts.append(_text(LEFT - 40, middle - 24, name, "row-name", "start"))
         parts.append(_dots(values, cases, number, middle, low))
     return _figure(title, "".join(parts), height, "", _strips_told(structures))
 
@@ -139,8 +139,8 @@ def _grid_across(ticks, low, high, height, name):
         if low <= tick <= high:
             x = _scaled(tick, low, high, *_across())
             parts.append('<path class="grid" d="M{:.1f} {}V{}"/>'.format(x, TOP, height - BOTTOM))
-            parts.append(_text(x, height - BOTTOM + 17, _plain(tick), "tick", "middle"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2.0, height - 7, name, "tick", "middle"))
+            parts.append(_text(x, height - BOTTOM + 20, _plain(tick), "tick", "middle"))
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2.0, height - 6, name, "tick", "middle"))
     return parts
 
 

@@ -3,6 +3,7 @@
 import json
 from html import escape
 
+from utils.flags import shown
 from utils.page.measures import MEAN, RANKING
 
 # What would end a script element or begin markup within it.
@@ -21,8 +22,8 @@ def script_json(value):
     return json.dumps(value, allow_nan=False, separators=(",", ":")).translate(UNSAFE_IN_SCRIPT)
 
 
-def settings_list(settings, shown):
-    """Returns the settings as a description list; ``shown`` is the function that gives a value's text."""
+def settings_list(settings):
+    """Returns a dict of settings as a description list."""
     entries = ["<div><dt>{}</dt><dd>{}</dd></div>".format(safe(name), safe(shown(settings[name]))) for name in settings]
     return '<dl class="settings">{}</dl>'.format("".join(entries))
 
@@ -35,7 +36,7 @@ def table(tabulated, anchors, caption):
     rows = "".join(_row(tabulated.columns, row, anchor) for row, anchor in zip(tabulated.rows, anchors))
     foot = "".join(_statistic(tabulated.columns, *entry) for entry in tabulated.statistics.items())
     return (
-        '<div class="wide" role="region" tabindex="0" aria-label="{0}"><table class="cases"><caption>{0}</caption>'
+        '<p class="facts">{0}</p><div class="wide" role="region" tabindex="0" aria-label="{0}"><table class="cases">'
         "<thead>{1}</thead><tbody>{2}</tbody><tfoot>{3}</tfoot></table></div>"
     ).format(safe(caption), _heading(tabulated), rows, foot)
 
@@ -48,7 +49,8 @@ def _heading(tabulated):
         else:
             groups.append([column.measure, column.shown, 1])
     upper = "".join(
-        '<th colspan="{}" scope="colgroup">{}</th>'.format(count, safe(_titled(shown))) for _, shown, count in groups
+        '<th colspan="{}" scope="colgroup">{}</th>'.format(count, safe(_titled(measure)))
+        for _, measure, count in groups
     )
     lower = "".join(
         _sortable(_part(column), _titled(column.shown), _sorted(tabulated, place))
@@ -72,8 +74,8 @@ def _sortable(text, of, order, more=""):
     )
 
 
-def _titled(shown):
-    return "{}, {}".format(shown.title, shown.unit) if shown.unit else shown.title
+def _titled(measure):
+    return "{}, {}".format(measure.title, measure.unit) if measure.unit else measure.title
 
 
 def _part(column):

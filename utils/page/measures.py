@@ -89,9 +89,14 @@ def tabulate(summary):
 def _measures(cases):
     found = []
     for case in cases:
-        found.extend(name for name in case if name != "case" and name not in found)
+        found.extend(name for name in case if name != "case" and name not in found and _tells(case[name]))
     known = list(MEASURES)
     return sorted(found, key=lambda name: known.index(name) if name in known else len(known))
+
+
+def _tells(values):
+    """Whether there is any number: a measure that no case has is not worth a column."""
+    return any(_number(value) is not None for value in (values.values() if isinstance(values, dict) else [values]))
 
 
 def _shown(measure):

@@ -90,6 +90,7 @@
     var count = volume.shape[0] * volume.shape[1] * volume.shape[2];
     var picture = new Image();
     picture.onload = function () {
+      if (!opened.has(card)) { return; }
       opened.set(card, {
         shape: volume.shape,
         spacing: volume.spacing,
@@ -102,6 +103,13 @@
     };
     picture.onerror = function () { card.dataset.state = "failed"; };
     picture.src = "data:image/jpeg;base64," + volume.image;
+  }
+
+  // Far from the window a case gives its memory back; its sliders stay where they were put.
+  function close(card) {
+    opened.delete(card);
+    delete card.dataset.state;
+    each("canvas", card, function (canvas) { canvas.width = canvas.height = 1; });
   }
 
   function slice(values, shape, plane, position) {
@@ -170,9 +178,9 @@
       var loops = contours(labels, width, height, label);
       // A dark rim tells a contour from bright tissue.
       context.setLineDash([]);
-      context.strokeStyle = "rgba(0, 0, 0, 0.55)";
-      context.lineWidth = truth ? 2.4 : 3.6;
-      if (!truth) { trace(context, loops, scale[0], scale[1]); }
+      context.strokeStyle = truth ? "rgba(0, 0, 0, 0.35)" : "rgba(0, 0, 0, 0.55)";
+      context.lineWidth = truth ? 2.6 : 3.6;
+      trace(context, loops, scale[0], scale[1]);
       context.setLineDash(truth ? [5, 4] : []);
       context.lineWidth = truth ? 1.5 : 2;
       context.strokeStyle = truth ? "#ffffff" : page.colours[(label - 1) % page.colours.length];
@@ -205,8 +213,9 @@
     });
     small.getContext("2d").putImageData(pixels, 0, 0);
     var context = canvas.getContext("2d");
-    var dense = canvas.width / canvas.clientWidth;
-    context.setTransform(1, 0, 0, 1, 0, 0);
+    var dense = window.devicePixelRatio || 1;
+    canvas.width = Math.round(canvas.clientWidth * dense);
+    canvas.height = Math.round(canvas.clientHeight * dense);
     context.imageSmoothingQuality = "high";
     context.drawImage(small, 0, 0, canvas.width, canvas.height);
     context.setTransform(dense, 0, 0, dense, 0, 0);
@@ -278,15 +287,12 @@
     var alone = room / Math.max(extent[0], extent[1]);
     var scale = room >= 700 ? together : alone;
     scale = Math.min(scale, TALLEST / Math.max(extent[1], extent[2]));
-    var dense = window.devicePixelRatio || 1;
     each(".plane", card, function (figure) {
       var plane = PLANES[figure.dataset.plane], canvas = figure.querySelector("canvas");
       var width = Math.max(24, Math.round(scale * extent[plane.across]));
       var height = Math.max(24, Math.round(scale * extent[plane.down]));
       canvas.style.width = width + "px";
       canvas.style.height = height + "px";
-      canvas.width = Math.round(width * dense);
-      canvas.height = Math.round(height * dense);
       figure.style.width = Math.min(room, Math.max(width, 210)) + "px";
     });
     draw(card);
@@ -312,11 +318,10 @@
 
   var cards = Array.from(document.querySelectorAll("article.case"));
   var near = new IntersectionObserver(function (entries) {
-    entries.forEach(function (entry) { if (entry.isIntersecting) { open(entry.target); } });
-  }, { rootMargin: "400px" });
+    entries.forEach(function (entry) { (entry.isIntersecting ? open : close)(entry.target); });
+  }, { rootMargin: "600px" });
 
   cards.forEach(function (card) {
-    fit(card);
     near.observe(card);
     card.addEventListener("input", function () { draw(card); });
     each(".plane", card, function (figure) {
@@ -331,11 +336,13 @@
     });
   });
 
-  var lastWidth = window.innerWidth;
-  window.addEventListener("resize", function () {
-    if (window.innerWidth !== lastWidth) {
-      lastWidth = window.innerWidth;
+  // The scroll bar comes and goes too.
+  var fitted = null;
+  new ResizeObserver(function () {
+    var width = document.getElementById("content").clientWidth;
+    if (width !== fitted) {
+      fitted = width;
       cards.forEach(fit);
     }
-  });
+  }).observe(document.getElementById("content"));
 })();

@@ -30,26 +30,15 @@ def anchor(kind, place):
     return "{}-case-{}".format(kind, place + 1)
 
 
-def parts(groups, pictures, structures, epochs, settings, shown):
-    """Returns the Parts of the page, in their order.
-
-    Args:
-        groups, pictures: the ``Group``s and ``Pictures`` of ``utils.page.build``.
-        structures: names, background left out.
-        epochs: of ``utils.training_log.read_epochs``.
-        settings: dict of the run's settings.
-        shown: function that gives the text of a setting's value.
-    """
-    found = []
-    for group in groups:
-        found.append(_scores(group, pictures))
-    curves = charts.curves(epochs) or "<p>The log holds no epoch of a training.</p>"
+def parts(contents, pictures):
+    """Returns the Parts of the page, in their order, of the ``Contents`` and ``Pictures`` of ``utils.page.build``."""
+    found = [_scores(group, pictures) for group in contents.groups]
+    curves = charts.curves(contents.epochs) or "<p>The log holds no epoch of a training.</p>"
     found.append(_panel("curves", "Training curves", '<div class="charts">{}</div>'.format(curves)))
-    if settings:
-        listed = "<details open><summary>Settings</summary>{}</details>".format(markup.settings_list(settings, shown))
-        found.append(Part("settings", "Settings", '<section class="panel" id="settings">{}</section>'.format(listed)))
+    if contents.settings:
+        found.append(_panel("settings", "Settings", markup.settings_list(contents.settings)))
     if pictures.cards or pictures.problems:
-        found.append(_cases(groups, pictures, structures))
+        found.append(_cases(contents, pictures))
     return found
 
 
@@ -123,9 +112,9 @@ def _notes(group):
     return '<p class="notes">{}</p>'.format(markup.safe(" ".join(notes))) if notes else ""
 
 
-def _cases(groups, pictures, structures):
+def _cases(contents, pictures):
     told = []
-    shown, total = len(pictures.cards), sum(len(group.table.rows) for group in groups)
+    shown, total = len(pictures.cards), sum(len(group.table.rows) for group in contents.groups)
     if not pictures.complete:
         told.append(
             "Shown are {} of {} cases, the worst first: with all, the page would exceed 20 MB.".format(shown, total)
@@ -133,10 +122,10 @@ def _cases(groups, pictures, structures):
     told += ["No pictures: {}".format(problem) for problem in pictures.problems]
     content = "".join('<p class="notice">{}</p>'.format(markup.safe(text)) for text in told)
     with_truth = any('"truth":"' in card for card in pictures.cards.values())
-    content += _controls(structures, with_truth)
-    for group in groups:
+    content += _controls(contents.structures, with_truth)
+    for group in contents.groups:
         cards = [card for (kind, _), card in pictures.cards.items() if kind == group.kind]
-        if cards and len(groups) > 1:
+        if cards and len(contents.groups) > 1:
             content += "<h2>{}</h2>".format(markup.safe(TITLES[group.kind]))
         content += "".join(cards)
     title = "Masks over the scans"

@@ -14,13 +14,13 @@ from PIL import Image
 
 from utils.slices import grey_window, middle_of
 
+# Fewer than 1 << 24, the longest run of labels that can be told.
 MOST_VOXELS = 3000000
 FEWEST_VOXELS = 20000
 LONGEST_SIDE = 1024
 JPEG_QUALITY = 90
 # JPEG works on squares of this side; slices that end within one would bleed into each other.
 JPEG_SQUARE = 8
-LARGEST_RUN = (1 << 24) - 1
 
 
 def encode(image, mask, truth, room):
@@ -120,11 +120,4 @@ def runs(labels):
     flat = np.ascontiguousarray(labels).reshape(-1)
     starts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1]).astype(np.int64)
     lengths = np.diff(np.append(starts, flat.size))
-    assert flat.size <= LARGEST_RUN
     return base64.b64encode((flat[starts].astype("<u4") << 24 | lengths.astype("<u4")).tobytes()).decode("ascii")
-
-
-def labels_of(text, shape):
-    """Returns the uint8 array of a shape whose ``runs`` are given: what the page's script does too."""
-    numbers = np.frombuffer(base64.b64decode(text), "<u4")
-    return np.repeat((numbers >> 24).astype(np.uint8), numbers & LARGEST_RUN).reshape(shape)
