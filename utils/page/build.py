@@ -42,11 +42,12 @@ class Group(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What the page tells beside its pictures: the names of the structures, the run's settings, its epochs."""
+    """What the page tells beside its pictures: names of the structures, the run's settings, its folds and epochs."""
 
     groups: List[Group]
     structures: List[str]
     settings: Dict[str, Any]
+    folds: int
     epochs: Dict[int, Dict[str, float]]
 
 
@@ -58,7 +59,7 @@ class Pictures(NamedTuple):
     complete: bool
 
 
-def write(model_dir, cases, structures, predicted=False, log_path=None):
+def write(model_dir, cases, structures, predicted=False, logs=()):
     """Writes ``<model_dir>/report/index.html``, one self-contained page, and says where it is.
 
     It shows params.json, the curves of the log, and the cases of evaluation.json and predictions.json with their
@@ -70,7 +71,7 @@ def write(model_dir, cases, structures, predicted=False, log_path=None):
         cases: the ``utils.tasks.Case``s that have been evaluated or predicted.
         structures: their names by value, background left out.
         predicted: whether the cases have been predicted; else they have been evaluated.
-        log_path: the training's log; None for none.
+        logs: paths of the training's log, or of those of all folds; one that is missing is left out.
 
     Raises:
         UserError: a file of the folder is damaged, or the page cannot be written.
@@ -80,7 +81,7 @@ def write(model_dir, cases, structures, predicted=False, log_path=None):
     kind = "predicted" if predicted else "evaluated"
     groups = _groups(model_dir, _scans(folder, kind, cases), kind)
     settings = _optional(os.path.join(model_dir, "params.json"))
-    contents = Contents(groups, structures, settings, _epochs(log_path))
+    contents = Contents(groups, structures, settings, *_epochs(logs))
     page = _page(contents, _pictures(model_dir, contents))
     path = os.path.join(folder, PAGE_NAME)
     with replace_on_success(path) as temporary:
@@ -139,8 +140,19 @@ def _has_mask(model_dir, case):
     return os.path.exists(mask_path(model_dir, case))
 
 
-def _epochs(log_path):
-    return read_epochs(log_path) if log_path and os.path.exists(log_path) else {}
+def _epochs(logs):
+    """The means of the logs' epochs: (how many logs have any, {epoch: {metric: mean}})."""
+    folds = [epochs for epochs in (read_epochs(log) for log in logs if os.path.exists(log)) if epochs]
+    together = {}
+    for epochs in folds:
+        for epoch, values in epochs.items():
+            for name, value in values.items():
+                together.setdefault(epoch, {}).setdefault(name, []).append(value)
+    means = {
+        epoch: {name: sum(found) / len(found) for name, found in values.items()}
+        for epoch, values in sorted(together.items())
+    }
+    return len(folds), means
 
 
 def _pictures(model_dir, contents):

@@ -34,7 +34,8 @@ def parts(contents, pictures):
     """Returns the Parts of the page, in their order, of the ``Contents`` and ``Pictures`` of ``utils.page.build``."""
     found = [_scores(group, pictures) for group in contents.groups]
     curves = charts.curves(contents.epochs) or "<p>The log holds no epoch of a training.</p>"
-    found.append(_panel("curves", "Training curves", '<div class="charts">{}</div>'.format(curves)))
+    title = "Training curves" + (", the mean of {} folds".format(contents.folds) if contents.folds > 1 else "")
+    found.append(_panel("curves", title, '<div class="charts">{}</div>'.format(curves)))
     if contents.settings:
         found.append(_panel("settings", "Settings", markup.settings_list(contents.settings)))
     if pictures.cards or pictures.problems:

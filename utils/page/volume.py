@@ -67,7 +67,9 @@ def shrink_factors(shape, spacing, voxels):
 
 def _encode(image, labels, factors):
     direction = np.array(image.GetDirection()).reshape(3, 3)
-    grey = sitk.GetArrayViewFromImage(sitk.BinShrink(image, factors) if max(factors) > 1 else image)
+    # Its array is but a view: the image must outlive it.
+    shrunk = sitk.BinShrink(image, factors) if max(factors) > 1 else image
+    grey = sitk.GetArrayViewFromImage(shrunk)
     labels = [_picked(sitk.GetArrayViewFromImage(label), factors, grey.shape) for label in labels]
     marked = np.logical_or.reduce([label > 0 for label in labels])
     sheet, columns, tile = _sheet(_grey(grey))
