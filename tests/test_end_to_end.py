@@ -77,7 +77,7 @@ class TestWhatIsLeftBehind:
         assert names - checkpoints - events == {
             *("params.json", "split.json", "dllogger.json", "evaluation.json", "evaluation.csv"),
             *("predictions.json", "predictions.csv"),
-            *("training_curves.png", "eval", "best", "cache", "checkpoint", "graph.pbtxt"),
+            *("training_curves.png", "eval", "report", "best", "cache", "checkpoint", "graph.pbtxt"),
         }
         assert events and checkpoint_steps(model.model_dir) == sorted(kept)
         assert sorted(os.listdir(os.path.join(model.model_dir, "eval"))) == sorted(

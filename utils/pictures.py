@@ -1,7 +1,5 @@
 """Pictures of a run: a case with its contours, and the curves of the training."""
 
-import json
-
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -11,13 +9,12 @@ from matplotlib.ticker import MaxNLocator
 from utils.errors import UserError
 from utils.files import replace_on_success
 from utils.slices import PLANES, colour_of, cut, grey_window, middle_of
+from utils.training_log import DICE_PREFIX, read_epochs
 
 SIZE_INCHES = (12.0, 4.5)
 DOTS_PER_INCH = 100
 AXES = "xyz"
 BACKGROUND, FOREGROUND = "#16181B", "#F2F2F2"
-EVENT_START = "DLLL "
-DICE_PREFIX = "soft_dice_"
 
 
 def case_picture(path, image, spacing, mask, truth=None, structures=(), title=""):
@@ -122,13 +119,12 @@ def training_curves(path, log_path):
 
     Args:
         path: the PNG to write, 1200 x 450 pixels.
-        log_path: the file of `DLLL {json}` lines; events with step [epoch] or an int count that hold "loss"
-            or "soft_dice_<structure>". Of a run that went back to a checkpoint, what it did again counts.
+        log_path: the file that `utils.training_log` reads.
 
     Raises:
         UserError: there is no such file, no epoch in it, or the picture cannot be written.
     """
-    epochs = _read_epochs(log_path)
+    epochs = read_epochs(log_path)
     if not epochs:
         raise UserError("{}: holds no epoch's loss or Dice to draw; train first".format(log_path))
     names = sorted({name for data in epochs.values() for name in data if name.startswith(DICE_PREFIX)})
@@ -142,50 +138,6 @@ def training_curves(path, log_path):
         panels[1].legend(loc="lower right", frameon=False)
     figure.subplots_adjust(left=0.07, right=0.97, bottom=0.13, top=0.9, wspace=0.18)
     _save(figure, path)
-
-
-def _read_epochs(log_path):
-    """Returns {epoch: {metric: number}} in the order of the epochs."""
-    epochs = {}
-    for event in _read_events(log_path):
-        epoch = _epoch_of(event)
-        data = event.get("data")
-        if epoch is None or not isinstance(data, dict):
-            continue
-        values = {name: value for name, value in data.items() if name == "loss" or name.startswith(DICE_PREFIX)}
-        values = {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
-        if "loss" in values:
-            # A run that trains this epoch again trains all that follow it again.
-            epochs = {earlier: data for earlier, data in epochs.items() if earlier <= epoch}
-        if values:
-            epochs.setdefault(epoch, {}).update(values)
-    return dict(sorted(epochs.items()))
-
-
-def _read_events(log_path):
-    try:
-        with open(str(log_path), encoding="utf-8", errors="replace") as file:
-            lines = file.readlines()
-    except OSError as error:
-        raise UserError(
-            "{}: cannot be read ({}); name the log of a training".format(log_path, error.strerror)
-        ) from error
-    for line in lines:
-        if not line.startswith(EVENT_START):
-            continue
-        try:
-            event = json.loads(line[len(EVENT_START) :])
-        except ValueError:
-            continue  # A killed run leaves a part of a line.
-        if isinstance(event, dict) and event.get("type") == "LOG":
-            yield event
-
-
-def _epoch_of(event):
-    step = event.get("step")
-    if isinstance(step, list) and len(step) == 1:
-        step = step[0]
-    return step if isinstance(step, int) and not isinstance(step, bool) else None
 
 
 def _draw_curves(axes, epochs, colours, title):

@@ -21,6 +21,7 @@ from utils.hooks.training_hook import TrainingHook
 from utils.kept_copy import keep, keep_in_turn, unusable
 from utils.masks import MaskWriter
 from utils.overlap import overlapped
+from utils.page import build as page
 from utils.progress import Progress, Silence, say
 from utils.session_config import cpu_session_config, prediction_batch_size, session_config
 from utils.tf_runtime import gpus, scale_loss, tf, version
@@ -181,6 +182,7 @@ class Runner:
         if self.workers.is_first:
             self._report(scores)
             writer.tell()
+            self._leave_page(self.job.held_out)
 
     def scored(self, writer):
         """The ``CaseScores`` of this worker's share of the held-out cases, whose masks ``writer`` writes."""
@@ -230,6 +232,17 @@ class Runner:
                 predictions.write(made, self.structures, self.model_dir, self._used())
                 predictions.tell(made, self.model_dir)
             writer.tell()
+            self._leave_page(self.job.predicted, predicted=True)
+
+    def _leave_page(self, cases, predicted=False):
+        dllogger.flush()
+        folds = params_file.model_folders(self.model_dir, self.params["folds"]) if self.params["folds"] else []
+        logs = [os.path.join(fold, run_log.FILE_NAME) for fold in folds] or [run_log.log_path(self.params)]
+        try:
+            page.write(self.model_dir, cases, self.structures, predicted, logs)
+        except UserError as error:
+            # Masks and scores are there, which matter more.
+            say("no report: {}".format(error))
 
     def _use_each(self, cases, use, description):
         """What ``use`` makes of the (Kept, probabilities) of each case, in order, and UserErrors of the others.

@@ -1,0 +1,55 @@
+import json
+
+import pytest
+
+from utils.training_log import read_epochs
+
+
+def write_log(path, *events, tail=""):
+    lines = ["DLLL " + json.dumps(dict({"type": "LOG"}, **event)) + "\n" for event in events]
+    path.write_text("".join(lines) + tail)
+    return str(path)
+
+
+def epoch(step, **data):
+    return {"step": step, "data": data}
+
+
+class TestReadingEpochs:
+    def read(self, tmp_path, *events, **arguments):
+        return read_epochs(write_log(tmp_path / "log.json", *events, **arguments))
+
+    def test_parts_of_one_epoch_are_put_together(self, tmp_path):
+        events = [epoch([1], loss=0.5, images_per_second=9.0), epoch(1, soft_dice_A=0.7), epoch([2], loss=0.4)]
+        assert self.read(tmp_path, *events) == {1: {"loss": 0.5, "soft_dice_A": 0.7}, 2: {"loss": 0.4}}
+
+    def test_other_events_are_left_out(self, tmp_path):
+        events = [
+            epoch("PARAMETER", loss="dice"),
+            {"type": "METADATA", "metric": "loss", "metadata": {}},
+            epoch([1, 20], loss=9.0),
+            epoch([], soft_dice_A=0.1),
+            epoch([1], loss=0.5),
+            epoch([2], loss="dice"),
+            epoch([3], loss=None),
+        ]
+        assert self.read(tmp_path, *events) == {1: {"loss": 0.5}}
+
+    def test_epochs_trained_again_count_once_with_all_that_follow(self, tmp_path):
+        first = [epoch([n], loss=float(n), soft_dice_A=0.1 * n) for n in (1, 2, 3, 4)]
+        again = [epoch([2], loss=20.0, soft_dice_A=0.9), epoch([3], loss=30.0)]
+        assert self.read(tmp_path, *(first + again)) == {
+            1: {"loss": 1.0, "soft_dice_A": 0.1},
+            2: {"loss": 20.0, "soft_dice_A": 0.9},
+            3: {"loss": 30.0},
+        }
+
+    def test_a_later_evaluation_of_an_epoch_leaves_those_after_it(self, tmp_path):
+        events = [epoch([n], loss=float(n)) for n in (1, 2, 3)] + [epoch([2], soft_dice_A=0.9)]
+        assert sorted(self.read(tmp_path, *events)) == [1, 2, 3]
+
+    @pytest.mark.parametrize(
+        "tail", ['DLLL {"type": "LOG", "ste', "DLLL", "a note\n", "DLLL [1]\n", "DLLL 3\n", "\x00\x00"]
+    )
+    def test_lines_that_are_no_events(self, tmp_path, tail):
+        assert self.read(tmp_path, epoch([1], loss=0.5), tail=tail) == {1: {"loss": 0.5}}

@@ -1,0 +1,249 @@
+"""Builds the report page of a model's folder from the files that lie there, and from the scans of its cases."""
+
+import base64
+import hashlib
+import os
+import string
+import time
+from typing import Any, Dict, List, NamedTuple
+
+from utils import volumes
+from utils.errors import UserError
+from utils.files import read_json, replace_on_success, write_json_atomically
+from utils.flags import shown
+from utils.masks import mask_path
+from utils.page import markup, sections
+from utils.page.measures import Table, tabulate
+from utils.page.volume import encode
+from utils.progress import Progress, say
+from utils.slices import COLOURS
+from utils.tasks import Case
+from utils.training_log import read_epochs
+
+FOLDER = "report"
+PAGE_NAME = "index.html"
+# Where the scans of the page lie, so that predicting leaves those that were evaluated on it, and the other way round.
+SCANS_NAME = "scans.json"
+LARGEST_PAGE = 20 * 10**6
+# The rest is for what is small, and for a case that comes out larger than it was asked to.
+ROOM_FOR_CASES = LARGEST_PAGE - 300000
+LEAST_ROOM = 120000
+SOURCES = {"evaluated": "evaluation.json", "predicted": "predictions.json"}
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Group(NamedTuple):
+    """The evaluated or the predicted cases: what is known of them, and the paths of their scans by name."""
+
+    kind: str
+    summary: Dict[str, Any]
+    table: Table
+    scans: Dict[str, Case]
+
+
+class Contents(NamedTuple):
+    """What the page tells beside its pictures: names of the structures, the run's settings, its folds and epochs."""
+
+    groups: List[Group]
+    structures: List[str]
+    settings: Dict[str, Any]
+    folds: int
+    epochs: Dict[int, Dict[str, float]]
+
+
+class Pictures(NamedTuple):
+    """The cases that the page shows, as HTML by (kind, place in the table); and why others are not shown."""
+
+    cards: Dict[Any, str]
+    problems: List[str]
+    complete: bool
+
+
+def write(model_dir, cases, structures, predicted=False, logs=()):
+    """Writes ``<model_dir>/report/index.html``, one self-contained page, and says where it is.
+
+    It shows params.json, the curves of the log, and the cases of evaluation.json and predictions.json with their
+    masks in ``eval``; those of an earlier evaluation or prediction of this model too, as long as their scans are
+    where they were. A page that would grow past 20 MB shows as many cases as fit, the worst first.
+
+    Args:
+        model_dir: the model's folder, as text.
+        cases: the ``utils.tasks.Case``s that have been evaluated or predicted.
+        structures: their names by value, background left out.
+        predicted: whether the cases have been predicted; else they have been evaluated.
+        logs: paths of the training's log, or of those of all folds; one that is missing is left out.
+
+    Raises:
+        UserError: a file of the folder is damaged, or the page cannot be written.
+    """
+    model_dir, structures = str(model_dir), list(structures)
+    folder = os.path.join(model_dir, FOLDER)
+    kind = "predicted" if predicted else "evaluated"
+    groups = _groups(model_dir, _scans(folder, kind, cases), kind)
+    settings = _optional(os.path.join(model_dir, "params.json"))
+    contents = Contents(groups, structures, settings, *_epochs(logs))
+    page = _page(contents, _pictures(model_dir, contents))
+    path = os.path.join(folder, PAGE_NAME)
+    with replace_on_success(path) as temporary:
+        # A file's name may hold what is no text.
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.write(page)
+    say("report: {}".format(path))
+
+
+def _optional(path):
+    """The dict in a JSON file; an empty one where there is no file."""
+    if not os.path.exists(path):
+        return {}
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError("{}: is damaged, it holds no JSON object".format(path))
+    return value
+
+
+def _scans(folder, kind, cases):
+    """The cases of the page by kind and name; the given ones take the place of those of their kind before."""
+    path = os.path.join(folder, SCANS_NAME)
+    known = _optional(path)
+    known[kind] = [
+        [case.name, os.path.abspath(case.image), case.label and os.path.abspath(case.label)] for case in cases
+    ]
+    write_json_atomically(path, known)
+    try:
+        return {
+            kind: {name: Case(name, image, label) for name, image, label in known.get(kind, [])} for kind in SOURCES
+        }
+    except (TypeError, ValueError) as error:
+        raise UserError("{}: is damaged: delete it".format(path)) from error
+
+
+def _groups(model_dir, scans, first):
+    groups = []
+    for kind in sorted(SOURCES, key=lambda kind: kind != first):
+        summary = _summary(os.path.join(model_dir, SOURCES[kind]))
+        if not summary:
+            summary = {"cases": [{"case": name} for name, case in scans[kind].items() if _has_mask(model_dir, case)]}
+        if summary.get("cases"):
+            groups.append(Group(kind, summary, tabulate(summary), scans[kind]))
+    return groups
+
+
+def _summary(path):
+    summary = _optional(path)
+    cases = summary.get("cases", [])
+    if not isinstance(cases, list) or not all(isinstance(case, dict) and "case" in case for case in cases):
+        raise UserError('{}: is damaged, its "cases" are none'.format(path))
+    return summary
+
+
+def _has_mask(model_dir, case):
+    return os.path.exists(mask_path(model_dir, case))
+
+
+def _epochs(logs):
+    """The means of the logs' epochs: (how many logs have any, {epoch: {metric: mean}})."""
+    folds = [epochs for epochs in (read_epochs(log) for log in logs if os.path.exists(log)) if epochs]
+    together = {}
+    for epochs in folds:
+        for epoch, values in epochs.items():
+            for name, value in values.items():
+                together.setdefault(epoch, {}).setdefault(name, []).append(value)
+    means = {
+        epoch: {name: sum(found) / len(found) for name, found in values.items()}
+        for epoch, values in sorted(together.items())
+    }
+    return len(folds), means
+
+
+def _pictures(model_dir, contents):
+    """The ``Pictures`` of the worst cases, as many as there is room for beside all else."""
+    wanted = [
+        (group, place)
+        for group in contents.groups
+        for place, row in enumerate(group.table.rows)
+        if row.name in group.scans
+    ]
+    without = Pictures({(group.kind, place): "" for group, place in wanted}, [], True)
+    room = ROOM_FOR_CASES - _size(_page(contents, without))
+    cards, problems = {}, []
+    with Progress(len(wanted), "making the report", "cases") as progress:
+        for number, (group, place) in enumerate(wanted):
+            try:
+                share = max(room // (len(wanted) - number), LEAST_ROOM)
+                card = _card(model_dir, group, place, contents, share)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            room -= _size(card)
+            if room < 0:
+                return Pictures(cards, problems, False)
+            cards[group.kind, place] = card
+            progress.update()
+    return Pictures(cards, problems, True)
+
+
+def _card(model_dir, group, place, contents, room):
+    """The HTML of a case, of about ``room`` bytes; the scan is read, used and forgotten."""
+    row = group.table.rows[place]
+    case, classes = group.scans[row.name], len(contents.structures) + 1
+    image = volumes.read_channels(case.image)[0]
+    mask = volumes.read_label(mask_path(model_dir, case), image, classes)
+    truth = volumes.read_label(case.label, image, classes) if case.label else None
+    return markup.card(
+        sections.anchor(group.kind, place),
+        row,
+        group.table.columns,
+        encode(image, mask, truth, room),
+        image.GetSize(),
+        (contents.settings.get("modalities") or [""])[0],
+        group.kind,
+    )
+
+
+def _size(text):
+    return len(text.encode("utf-8", "backslashreplace"))
+
+
+def _page(contents, pictures):
+    parts = sections.parts(contents, pictures)
+    style = ":root{{{}}}\n".format("".join("--contour-{}:{};".format(*entry) for entry in enumerate(COLOURS, 1)))
+    style += _source("style.css")
+    script = _source("page.js")
+    task = str(contents.settings.get("task") or "Segmentation")
+    return string.Template(_source("template.html")).substitute(
+        policy=_policy(style, script),
+        title=markup.safe("{}: segmentation report".format(task)),
+        style=style,
+        task=markup.safe(task),
+        facts=markup.safe(_facts(contents.groups)),
+        navigation="".join('<a href="#{}">{}</a>'.format(part.anchor, markup.safe(part.title)) for part in parts),
+        sections="\n".join(part.html for part in parts),
+        data=markup.script_json({"colours": COLOURS, "structures": contents.structures}),
+        script=script,
+    )
+
+
+def _facts(groups):
+    facts = [time.strftime("made on %d %B %Y at %H:%M")]
+    for group in groups:
+        facts.append("{} {} cases".format(len(group.table.rows), group.kind))
+        used = group.summary.get("checkpoint")
+        if isinstance(used, dict):
+            facts[-1] += " by the {} checkpoint (step {})".format(used.get("which"), shown(used.get("step")))
+    return "; ".join(facts)
+
+
+def _policy(style, script):
+    """A policy that allows this page's own style and script, pictures within it, and nothing from anywhere."""
+    hashes = [
+        base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii") for text in (style, script)
+    ]
+    return (
+        "default-src 'none'; img-src data:; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; "
+        "form-action 'none'"
+    ).format(*hashes)
+
+
+def _source(name):
+    with open(os.path.join(HERE, name), encoding="utf-8") as file:
+        return file.read()
