@@ -34,6 +34,8 @@ from utils import kept_copy, runner
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
 
+AUGMENTED = ("--augment_rotation", "15", "--augment_elastic", "1", "--augment_noise", "0.2", "--augment_gamma", "0.3")
+
 
 @pytest.fixture
 def copied(model, tmp_path):
@@ -317,7 +319,7 @@ class TestTraining:
         assert "has been trained for {} epochs already".format(EPOCHS) in capsys.readouterr().out
         assert (content(copied.model_dir, "checkpoint"), losses(copied.model_dir)) == before
 
-    @pytest.mark.parametrize("flags", [(), ("--augment",), ("--seed", "1")])
+    @pytest.mark.parametrize("flags", [(), ("--augment",), AUGMENTED, ("--seed", "1")])
     def test_the_seed_decides_the_losses(self, model, tmp_path, flags):
         # In a process of its own: here, the first session of any test has fixed the number of threads.
         where = "--exec_mode", "train", "--data_dir", model.data_dir, "--model_dir", tmp_path / "mine"
