@@ -157,11 +157,15 @@ class TestDraws:
 
 class TestStrengths:
     def test_are_those_of_the_flags(self, params):
-        names = [name for name in Augmentation._fields if name not in ("flips", "channels", "spacing")]
+        names = [name for name in Augmentation._fields if name not in ("flips", "channels", "spacing", "crop")]
         values = {"augment_" + name: (position + 1) / 10 for position, name in enumerate(names)}
         found = strengths(dict(params, modalities=["T1", "T2", "FLAIR"], **values))
         assert found.channels == 3
         assert {"augment_" + name: getattr(found, name) for name in names} == values
+
+    @pytest.mark.parametrize("crop, expected", [(None, None), ([4, 8, 6], (4, 8, 6))])
+    def test_crop_is_that_of_the_flag(self, params, crop, expected):
+        assert strengths(dict(params, crop_shape=crop)).crop == expected
 
     @pytest.mark.parametrize("axes", [["x"], ["y", "x"], ["z", "y"], ["x", "y", "z"]])
     def test_flips_are_along_the_axes_of_the_flag(self, params, axes):
@@ -256,3 +260,32 @@ class TestRuntime:
     def test_needs_no_tensorflow(self):
         code = "import sys, utils.augmentation; sys.exit('tensorflow' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0
+
+
+class TestCrop:
+    def test_parts_come_from_all_places(self):
+        image, label = case(channels=1)
+        places = set()
+        for draw in drawn(Augmentation(crop=(7, 8, 7)), count=200):
+            part, part_label = augmented(image, label, draw)
+            assert part.shape == (7, 8, 7, 1) and part_label.shape == (7, 8, 7)
+            found = [
+                (x, y)
+                for x in range(3)
+                for y in range(5)
+                if np.array_equal(part, image[x : x + 7, y : y + 8])
+                and np.array_equal(part_label, label[x:][:7, y:][:, :8])
+            ]
+            assert len(found) == 1
+            places.update(found)
+        assert len(places) == 3 * 5
+
+    def test_the_other_changes_are_those_of_whole_images(self):
+        for part, whole in zip(drawn(STRONG._replace(crop=(4, 4, 4)), 50), drawn(STRONG, 50)):
+            assert part._replace(crop=None, place=(0.0, 0.0, 0.0)) == whole
+
+    def test_the_whole_is_one_part(self):
+        image, label = case()
+        for draw in drawn(Augmentation(crop=SHAPE), 5):
+            for found, given in zip(augmented(image, label, draw), (image, label)):
+                np.testing.assert_array_equal(found, given)

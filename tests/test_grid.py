@@ -35,7 +35,7 @@ class TestSpacing:
         chosen = grid.choose(
             settings(fit="pad"), cases(*[((4, 4, 4), spacing) for spacing in ((1, 2, 3), (2, 2, 9), (5, 1, 4))])
         )
-        assert chosen == {"input_shape": [32, 32, 32], "spacing": [2.0, 2.0, 4.0]}
+        assert chosen == {"input_shape": [32, 32, 32], "crop_shape": None, "spacing": [2.0, 2.0, 4.0]}
 
     def test_a_given_one_stays(self, cases):
         chosen = grid.choose(settings(fit="pad", spacing=[0.5, 1.0, 2.0]), cases(((4, 4, 4), MILLIMETRES)))
@@ -76,7 +76,26 @@ class TestShape:
 
     def test_a_given_one_reads_no_file(self):
         nowhere = [Case("a", "nowhere.nii.gz", None)]
-        assert grid.choose(settings(), nowhere) == {"input_shape": [32, 32, 32], "spacing": None}
+        assert grid.choose(settings(), nowhere) == {"input_shape": [32, 32, 32], "crop_shape": None, "spacing": None}
+
+
+class TestCrop:
+    @pytest.mark.parametrize(
+        "shape, expected", [([40, 56, 40], [32, 48, 32]), ([96, 64, 8], [72, 48, 8]), ([8, 16, 24], [8, 16, 24])]
+    )
+    def test_takes_three_quarters_rounded_up_to_what_the_levels_divide_by(self, shape, expected):
+        assert grid.choose(settings(input_shape=shape, crop_shape="auto"), [])["crop_shape"] == expected
+
+    def test_of_a_shape_chosen_from_the_images(self, cases):
+        chosen = settings(fit="pad", input_shape="auto", crop_shape="auto")
+        assert grid.choose(chosen, cases(((39, 57, 40), MILLIMETRES)))["crop_shape"] == [32, 48, 32]
+
+    def test_a_given_one_stays(self):
+        assert grid.choose(settings(crop_shape=[16, 32, 24]), [])["crop_shape"] == [16, 32, 24]
+
+    def test_a_part_larger_than_the_whole_is_refused(self):
+        with pytest.raises(UserError, match=r"^--crop_shape 16 40 16: is larger than --input_shape 32 32 32: use a"):
+            grid.choose(settings(crop_shape=[16, 40, 16]), [])
 
 
 class TestErrors:

@@ -71,7 +71,7 @@ class TestParts:
     def test_the_description_is_the_tasks(self, data_dir, model_dir):
         planned = job.plan(settings("train", data_dir, model_dir))
         labels = ["background"] + list(STRUCTURES)
-        grid = {"input_shape": [16, 16, 16], "spacing": None}
+        grid = {"input_shape": [16, 16, 16], "crop_shape": None, "spacing": None}
         assert planned.description == dict(grid, task="Tiny", labels=labels, modalities=["MRI0"])
 
     def test_planning_leaves_nothing_behind(self, data_dir, model_dir):

@@ -4,7 +4,7 @@ What is drawn follows from the strengths and the random numbers alone, and each 
 another strength of one change leaves the others as they were.
 """
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class Augmentation(NamedTuple):
     share: float = 0.8  # probability of the spatial change: rotation, scaling, shift and displacement together
     channels: int = 1  # channels of an image, whose intensities are changed by different amounts
     spacing: Tuple[float, float, float] = (1.0,) * 3  # voxel size, of which the proportions count
+    crop: Optional[Tuple[int, int, int]] = None  # voxels of the part of a case that is kept; None for all
 
 
 class Intensity(NamedTuple):
@@ -53,6 +54,8 @@ class Draw(NamedTuple):
     intensities: Tuple[Intensity, ...] = ()  # of each channel; none where there is nothing to change
     seed: int = 0  # what the displacement and the noise follow from
     spacing: Tuple[float, float, float] = (1.0,) * 3  # voxel size: angles are angles where its proportions hold
+    crop: Optional[Tuple[int, int, int]] = None  # voxels of the part that is kept; None for all
+    place: Tuple[float, float, float] = (0.0, 0.0, 0.0)  # of that part: 0 the lowest along an axis, 1 the highest
 
 
 UNCHANGED = Draw()
@@ -67,7 +70,8 @@ def strengths(params):
     named = "rotation scaling shift elastic noise blur brightness gamma share".split()
     chosen = {name: params["augment_" + name] for name in named}
     spacing = tuple(params["spacing"] or Augmentation().spacing)
-    return Augmentation(flips=flips, channels=len(params["modalities"]), spacing=spacing, **chosen)
+    crop = params["crop_shape"] and tuple(params["crop_shape"])
+    return Augmentation(flips=flips, channels=len(params["modalities"]), spacing=spacing, crop=crop, **chosen)
 
 
 def draws(strength, count, random):
@@ -86,9 +90,12 @@ def draws(strength, count, random):
     intensity = random.rand(count, 4) < INTENSITY_SHARE
     places = random.uniform(-1, 1, (count, 7)).tolist()
     values = random.uniform(0, 1, (count, strength.channels, 5)).tolist()
+    parts = random.uniform(0, 1, (count, 3)).tolist()
     found = []
     for case in range(count):
-        draw = Draw(flips=tuple(flips[case]), seed=seeds[case], spacing=strength.spacing)
+        draw = Draw(flips=tuple(flips[case]), seed=seeds[case], spacing=strength.spacing, crop=strength.crop)
+        if strength.crop:
+            draw = draw._replace(place=tuple(parts[case]))
         if spatial[case]:
             draw = draw._replace(**_spatial(strength, places[case]))
         changes = tuple(_intensity(strength, intensity[case], channel) for channel in values[case])
@@ -134,14 +141,24 @@ def augmented(image, label, draw):
         draw: a ``Draw``.
 
     Returns:
-        image and label of the same shapes and dtypes: views of the given ones where they are mirrored at most.
+        image and label of the same dtypes, and shapes but for the crop; views of the given ones where they are mirrored
+        or cropped at most.
     """
     image, label = flipped(image, draw.flips), flipped(label, draw.flips)
     image, label = warped(image, label, draw)
+    image, label = cropped(image, draw), cropped(label, draw)
     if draw.intensities:
         channels = enumerate(draw.intensities)
         image = np.stack([changed(image[..., c], intensity, [draw.seed, c]) for c, intensity in channels], axis=-1)
     return image, label
+
+
+def cropped(array, draw):
+    """A view of the part of [X, Y, Z, ...] that a ``Draw`` keeps."""
+    if draw.crop is None:
+        return array
+    first = [int(round(place * (size - part))) for place, size, part in zip(draw.place, array.shape, draw.crop)]
+    return array[tuple(slice(low, low + part) for low, part in zip(first, draw.crop))]
 
 
 def flipped(array, flips):

@@ -14,7 +14,7 @@ from utils.params import MODEL_SETTINGS
 from utils.tf_runtime import tf, version
 
 # Beside those of the network, the settings that a speed depends on.
-SPEED_SETTINGS = ("batch_size", "amp", "xla", "augment", "synthetic", "warmup_steps", "benchmark_steps")
+SPEED_SETTINGS = ("batch_size", "amp", "xla", "augment", "crop_shape", "synthetic", "warmup_steps", "benchmark_steps")
 PREFETCHED_BATCHES = 2
 
 
@@ -34,7 +34,8 @@ def synthetic_dataset(params, steps, labelled):
     Gives {"image": float32 [N, X, Y, Z, C]}; with ``labelled``, training batches of weight 1 with uint8 labels
     [N, X, Y, Z].
     """
-    grid = [params["batch_size"]] + list(params["input_shape"])
+    shape = labelled and params["crop_shape"] or params["input_shape"]
+    grid = [params["batch_size"]] + list(shape)
 
     def batch(_):
         images = tf.random.normal(grid + [len(params["modalities"])], seed=params["seed"])

@@ -108,7 +108,7 @@ def training_batch(volumes, plan, step):
     """
     indices, changes = plan.batch(step)
     if not len(indices):
-        indices, changes = [0], [UNCHANGED]
+        indices, changes = [0], [UNCHANGED._replace(crop=plan.augmentation.crop)]
     cases = [augmented(volumes.image(index), volumes.label(index), draw) for index, draw in zip(indices, changes)]
     images, labels = (np.stack(arrays) for arrays in zip(*cases))
     return images, np.float32(plan.weight(step)), labels
@@ -119,7 +119,7 @@ def training_dataset(volumes, plan, first_step, end_step):
 
     Its elements are ({"image": float32 [N, X, Y, Z, C], "weight": float32 []}, uint8 labels [N, X, Y, Z]).
     """
-    shape = volumes.image(0).shape
+    shape = (plan.augmentation.crop or volumes.image(0).shape[:3]) + volumes.image(0).shape[3:]
 
     def read(step):
         images, weight, labels = tf.numpy_function(

@@ -165,6 +165,17 @@ GROUPS = {
             word="auto",
         ),
         Flag(
+            "crop_shape",
+            whole(1, LARGEST_SIDE),
+            None,
+            "train on parts of this size, each from a random place of its image, in voxels; divisible as --input_shape, "
+            "of which auto takes three quarters along each axis. Evaluation and prediction see whole images (default: "
+            "whole images)",
+            (3, 3),
+            ("X", "Y", "Z"),
+            word="auto",
+        ),
+        Flag(
             "fit",
             choice("resize", "pad"),
             "resize",

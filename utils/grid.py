@@ -1,9 +1,10 @@
-"""The network's grid where the flags leave its choice to the task: ``--input_shape auto``, ``--spacing`` not given."""
+"""The network's grid where the flags leave its choice to the task: ``auto`` shapes, no ``--spacing``."""
 
 import numpy as np
 import SimpleITK as sitk
 
 from utils.errors import UserError
+from utils.flags import shown
 
 # Images that padding may cut a border off, rather than have all others padded to the size of the largest few.
 CROPPED_PERCENT = 10
@@ -12,23 +13,42 @@ MOST_VOXELS = 2**24
 
 
 def choose(params, cases):
-    """The settings that complete ``params`` for a task: {"input_shape": [X, Y, Z], "spacing": [X, Y, Z] in mm or None}.
+    """The settings that complete ``params`` for a task, which are among its flags.
 
+    A dict of "input_shape" ([X, Y, Z] voxels), "crop_shape" (the same, or None) and "spacing" ([X, Y, Z] mm, or None).
     The spacing is the median of the images. To be padded, images get the room that nine in ten of them need along
     each axis; to be resized, the size of the median image; in the nearest multiples of what the network divides by.
 
     Raises:
-        UserError: an image cannot be read, or the chosen size is far beyond what can be trained on.
+        UserError: an image cannot be read, the chosen size is far beyond what can be trained on, or the parts to train
+            on are larger than the whole.
     """
+    shape, spacing = _input(params, cases)
+    return {"input_shape": shape, "crop_shape": _crop(params, shape), "spacing": spacing}
+
+
+def _crop(params, shape):
+    crop, step = params["crop_shape"], 2 ** len(params["downscale_blocks"])
+    if crop == "auto":
+        return [-(-size * 3 // (4 * step)) * step for size in shape]
+    if crop is not None and any(part > size for part, size in zip(crop, shape)):
+        raise UserError(
+            "--crop_shape {}: is larger than --input_shape {}: use a smaller one".format(shown(crop), shown(shape))
+        )
+    return crop
+
+
+def _input(params, cases):
+    """The shape and the spacing."""
     shape, spacing = params["input_shape"], params["spacing"]
     if shape != "auto" and (params["fit"] == "resize" or spacing is not None):
-        return {"input_shape": shape, "spacing": spacing}
+        return shape, spacing
     sizes, spacings = (np.array(values, float) for values in zip(*(_grid_of(case.image) for case in cases)))
     if params["fit"] == "pad" and spacing is None:
         spacing = np.median(spacings, axis=0).round(6).tolist()
     if shape == "auto":
         shape = _shape(sizes * spacings, spacing, np.median(spacings, axis=0), 2 ** len(params["downscale_blocks"]))
-    return {"input_shape": shape, "spacing": spacing}
+    return shape, spacing
 
 
 def _shape(extents, spacing, median_spacing, step):

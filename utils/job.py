@@ -13,8 +13,8 @@ class Job(NamedTuple):
     """The cases a run trains on, evaluates and predicts; empty where it does not.
 
     ``description`` holds ``task`` (name), ``labels`` (structure names by value, background first), ``modalities``
-    (names by channel), and the network's grid: ``input_shape`` (voxels) and ``spacing`` (mm, or None). ``folds`` are
-    the jobs of a cross-validation's folds; ``held_out`` then holds the cases of all of them, fold by fold.
+    (names by channel), and what ``utils.grid.choose`` returns. ``folds`` are the jobs of a cross-validation's folds;
+    ``held_out`` then holds the cases of all of them, fold by fold.
     """
 
     description: Dict[str, Any]

@@ -30,6 +30,7 @@ MODEL_SETTINGS = (
 # What else decides the result of training: another value would be another run.
 RUN_SETTINGS = (
     "recipe",
+    "crop_shape",
     "loss",
     "cross_entropy_weight",
     "deep_supervision",
@@ -62,14 +63,23 @@ RUN_SETTINGS = (
 FREE_WITHOUT_TRAINING = ("recipe", "batch_size", "flip_axes", "seed")
 # Those that the first release's models know nothing of.
 LATER_SETTINGS = (
-    ("fit", "spacing", "recipe", "cross_entropy_weight", "deep_supervision", "lr_schedule", "lr_warmup_steps")
+    (
+        "fit",
+        "spacing",
+        "crop_shape",
+        "recipe",
+        "cross_entropy_weight",
+        "deep_supervision",
+        "lr_schedule",
+        "lr_warmup_steps",
+    )
     + ("weight_decay", "weight_averaging", "flip_axes", "folds")
     + tuple(name for name in RUN_SETTINGS if name.startswith("augment_"))
 )
 # What the runner adds to params.json once it knows the task.
 TASK_SETTINGS = ("task", "labels", "modalities")
-# Those of MODEL_SETTINGS that the task decides where the user leaves it to it.
-GRID_SETTINGS = ("input_shape", "spacing")
+# Those that the task decides where the user leaves it to it.
+GRID_SETTINGS = ("input_shape", "crop_shape", "spacing")
 
 TRAINING_MODES = ("train", "train_and_predict", "train_and_evaluate")
 EVALUATION_MODES = ("evaluate", "train_and_evaluate")
@@ -83,8 +93,8 @@ def from_command_line(argv=None):
 
     Its keys are the names of all flags, and "prediction_batch_size": --batch_size where it is given, or None.
     Its values are JSON values, None where a flag without a default is not given. A flag that is given wins over
-    what `<model_dir>/params.json` holds, which wins over the recipe's default. "input_shape" may be "auto", and
-    "spacing" None: `utils.job.plan` finds them in the task.
+    what `<model_dir>/params.json` holds, which wins over the recipe's default. "input_shape" and
+    "crop_shape" may be "auto", and "spacing" None: `utils.job.plan` finds them in the task.
 
     Raises UserError for anything that cannot be done as asked. SystemExit(0) after printing the help.
     """
@@ -92,9 +102,10 @@ def from_command_line(argv=None):
     params = _completed(given, {})
     stored = binding_settings(params)
     if stored is not None:
-        if given.get("input_shape") == "auto":
-            # Chosen when the model was made, from the images that it was trained on.
-            del given["input_shape"]
+        for name in GRID_SETTINGS:
+            if given.get(name) == "auto":
+                # Chosen when the model was made, from the images that it was trained on.
+                del given[name]
         _refuse_contradictions(given, stored, params)
         params = _completed(given, stored)
     _check_network(params)
@@ -255,21 +266,21 @@ def _check_network(params):
         )
     if params["spacing"] is not None and params["fit"] != "pad":
         raise UserError("--spacing: belongs to --fit pad: add that or leave this out")
-    if params["input_shape"] != "auto":
-        _check_shape(params, levels)
+    for name in ("input_shape", "crop_shape"):
+        if params[name] not in ("auto", None):
+            _check_shape(name, params, 2**levels)
 
 
-def _check_shape(params, levels):
-    step = 2**levels
+def _check_shape(name, params, step):
     misfits = [
         "{} along {} (nearest: {})".format(size, axis, _nearest_multiples(size, step))
-        for axis, size in zip("xyz", params["input_shape"])
+        for axis, size in zip("xyz", params[name])
         if size % step
     ]
     if misfits:
         raise UserError(
-            "--input_shape {}: {} levels of --downscale_blocks need multiples of {}, not {}".format(
-                shown(params["input_shape"]), levels, step, ", ".join(misfits)
+            "--{} {}: {} levels of --downscale_blocks need multiples of {}, not {}".format(
+                name, shown(params[name]), len(params["downscale_blocks"]), step, ", ".join(misfits)
             )
         )
 

@@ -13,6 +13,7 @@ RECIPES = {
     "tuned": {
         "fit": "pad",
         "input_shape": "auto",
+        "crop_shape": "auto",
         "augment_rotation": 15.0,
         "augment_scaling": 0.2,
         "augment_shift": 3.0,
