@@ -10,7 +10,7 @@ from utils.page.build import write
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH (Debian: apt-get install chromium)")
 
-NAMES = ["case 10", "case 9", "<script>alert(1)<", "last", "a name of a case that is long enough to be cut on a phone"]
+NAMES = ["case 10", "case 9", "<script>alert(1)<", "last", "a name of a case that is too long for one line on a phone"]
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 FIRST = "document.querySelector('article.case')"
 COLUMN = "Array.from(document.querySelectorAll('table.cases tbody tr'), row => row.cells[{}].textContent)"
@@ -217,6 +217,12 @@ class TestPhone:
             "found.getBoundingClientRect().right > document.documentElement.clientWidth + 1).length"
         )
         assert over == 0
+
+    def test_names_are_whole(self, page, path):
+        page.open(path, 375)
+        cut = "found => found.scrollWidth > found.clientWidth || found.getBoundingClientRect().width > 150"
+        assert page.value("document.querySelectorAll('.case-name').length") == len(NAMES)
+        assert page.value("Array.from(document.querySelectorAll('.case-name')).filter({}).length".format(cut)) == 0
 
     def test_a_window_that_changes_is_filled_anew(self, page):
         widths = "Array.from(document.querySelectorAll('canvas'), canvas => canvas.clientWidth).join()"

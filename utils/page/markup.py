@@ -85,7 +85,8 @@ def _part(column):
 
 
 def _row(columns, row, anchor):
-    name = safe(row.name) if anchor is None else '<a href="#{}">{}</a>'.format(anchor, safe(row.name))
+    form = '<span class="case-name">{1}</span>' if anchor is None else '<a class="case-name" href="#{0}">{1}</a>'
+    name = form.format(anchor, safe(row.name))
     cells = "".join(
         '<td data-value="{}">{}</td>'.format("" if value is None else repr(value), safe(column.text(value)))
         for column, value in zip(columns, row.values)

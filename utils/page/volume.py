@@ -18,7 +18,8 @@ from utils.slices import grey_window, middle_of
 MOST_VOXELS = 3000000
 FEWEST_VOXELS = 20000
 LONGEST_SIDE = 1024
-JPEG_QUALITY = 90
+# Where the room is scarce, more voxels show more than finer shades.
+JPEG_QUALITY, JPEG_QUALITY_SHRUNK = 90, 80
 # JPEG works on squares of this side; slices that end within one would bleed into each other.
 JPEG_SQUARE = 8
 
@@ -81,7 +82,7 @@ def _encode(image, labels, factors):
         "middle": list(middle_of(grey.shape, marked)[::-1]),
         "columns": columns,
         "tile": tile,
-        "image": _jpeg(sheet),
+        "image": _jpeg(sheet, JPEG_QUALITY_SHRUNK if max(factors) > 1 else JPEG_QUALITY),
         "mask": runs(labels[0]),
         "truth": runs(labels[1]) if len(labels) > 1 else None,
     }
@@ -111,9 +112,9 @@ def _sheet(grey):
     return sheet, columns, [width, height]
 
 
-def _jpeg(sheet):
+def _jpeg(sheet, quality):
     file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(sheet).save(file, "JPEG", quality=quality)
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
