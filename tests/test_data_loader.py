@@ -250,6 +250,23 @@ class TestEmptyShare:
         assert training_batch(volumes, plan, 0)[1] == 1.0
 
 
+class TestCrop:
+    CROP = (4, 3, 2)
+
+    @pytest.mark.parametrize("augmentation", [NONE, STRONG])
+    def test_batches_hold_parts(self, kept_volumes, read, augmentation):
+        volumes = kept_volumes(5, SHAPE, channels=2)
+        plan = TrainingPlan(5, 2, 3, augmentation._replace(crop=self.CROP))
+        elements = read(training_dataset(volumes, plan, 0, plan.steps_per_epoch))
+        assert [features["image"].shape for features, _ in elements] == [(n,) + self.CROP + (2,) for n in (2, 2, 1)]
+        assert [labels.shape for _, labels in elements] == [(n,) + self.CROP for n in (2, 2, 1)]
+
+    def test_a_worker_without_a_case_has_a_part_too(self, kept_volumes):
+        plan = TrainingPlan(3, 1, 0, NONE._replace(crop=self.CROP), workers=2, rank=1)
+        images, weight, labels = training_batch(kept_volumes(1, SHAPE), plan, 1)
+        assert (images.shape, labels.shape, weight) == ((1,) + self.CROP + (1,), (1,) + self.CROP, 0.0)
+
+
 class TestTrainingDataset:
     @pytest.mark.parametrize("batch_size", [1, 3, 5, 9])
     def test_what_goes_in_comes_out_once_an_epoch(self, kept_volumes, read, batch_size):

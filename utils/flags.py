@@ -168,7 +168,7 @@ GROUPS = {
             "crop_shape",
             whole(1, LARGEST_SIDE),
             None,
-            "train on parts of this size, each from a random place of its image, in voxels; divisible as --input_shape, "
+            "train on parts of this size, each at a random place of its image, in voxels; divisible as --input_shape, "
             "of which auto takes three quarters along each axis. Evaluation and prediction see whole images (default: "
             "whole images)",
             (3, 3),
