@@ -76,7 +76,6 @@ class TestWhatIsLeftBehind:
         events = {name for name in names if name.startswith("events.out.tfevents.")}
         assert names - checkpoints - events == {
             *("params.json", "split.json", "dllogger.json", "evaluation.json", "evaluation.csv"),
-            *("predictions.json", "predictions.csv"),
             *("training_curves.png", "eval", "report", "best", "cache", "checkpoint", "graph.pbtxt"),
         }
         assert events and checkpoint_steps(model.model_dir) == sorted(kept)
