@@ -4,6 +4,7 @@ Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input c
 """
 
 import functools
+import re
 
 from model.averaging import mean_probabilities
 from model.losses import training_loss
@@ -89,14 +90,19 @@ def scaffold(checkpoints_kept):
     """
     variables = tf.global_variables()
     scale = [variable for variable in variables if variable.op.name in LOSS_SCALE]
-    saved = [variable for variable in variables if variable.op.name not in LOSS_SCALE]
+    saved = {_saved_name(variable): variable for variable in variables if variable not in scale}
     saver = tf.train.Saver(saved, sharded=True, max_to_keep=checkpoints_kept, save_relative_paths=True)
     # ``CheckpointSaverHook`` takes its saver from this collection.
     tf.add_to_collection(tf.GraphKeys.SAVERS, saver)
     # The local operation also runs where all else comes from a checkpoint.
     local = [tf.train.Scaffold.default_local_init_op(), tf.variables_initializer(scale)]
-    ready = tf.report_uninitialized_variables(saved)
+    ready = tf.report_uninitialized_variables(list(saved.values()))
     return tf.train.Scaffold(saver=saver, local_init_op=tf.group(*local), ready_for_local_init_op=ready)
+
+
+def _saved_name(variable):
+    # Under loss scaling, Adam makes variables of its own where it is decided whether a step is left out.
+    return re.sub(r"^cond(_\d+)?/", "", variable.op.name)
 
 
 def training_step(optimizer, loss, weight_averaging=0.0):
