@@ -20,7 +20,11 @@ from command_line import (
 )
 
 FOLDS = 3
-SETTINGS = TINY_NETWORK + ("--threads", "1", "--base_lr", "0.002", "--folds", FOLDS, "--batch_size", "4")
+SETTINGS = (
+    TINY_NETWORK
+    + ("--threads", "1", "--base_lr", "0.002", "--folds", FOLDS, "--batch_size", "4")
+    + ("--augment", "--flip_axes", "x")
+)
 STEPS_PER_EPOCH = 2
 EPOCHS = 6
 NAMES = ["case_{:02d}".format(number) for number in range(TRAINING_CASES)]
@@ -122,7 +126,7 @@ class TestPrediction:
 
     def test_flips_at_test_time_and_the_largest_component(self, folded, tmp_path):
         model_dir = shutil.copytree(folded.model_dir, str(tmp_path / "model"))
-        flags = ("--test_time_flips", "--flip_axes", "x", "--largest_component")
+        flags = ("--test_time_flips", "--largest_component")
         arguments = ("--exec_mode", "predict", "--data_dir", folded.data_dir, "--model_dir", model_dir)
         succeed(*arguments + flags)
         assert len(os.listdir(os.path.join(model_dir, "eval"))) == TRAINING_CASES + TEST_CASES

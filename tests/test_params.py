@@ -315,3 +315,91 @@ class TestModelDir:
         with pytest.raises(UserError, match="^--checkpoint best: needs held-out cases"):
             run("--data_dir task --checkpoint best " + flags)
         assert run("--exec_mode train --data_dir task --checkpoint best " + flags)["checkpoint"] == "best"
+
+
+class TestFolds:
+    def test_each_has_a_folder(self, run, tmp_path):
+        chosen = run("--data_dir task --folds 3")
+        folders = [str(tmp_path / "model" / "fold_{}".format(fold)) for fold in range(3)]
+        assert params.checkpoint_folders(chosen) == folders == params.model_folders(chosen["model_dir"], 3)
+        chosen = run("--data_dir task --folds 3 --checkpoint best --exec_mode train_and_predict")
+        assert params.checkpoint_folders(chosen) == [os.path.join(folder, "best") for folder in folders]
+
+    @pytest.mark.parametrize("flags", ["--train_split 0.8", "--benchmark --exec_mode train"])
+    def test_what_holds_out_otherwise_is_refused(self, run, flags):
+        with pytest.raises(UserError, match="^--{}: does not go with --folds 3".format(flags.split()[0].strip("-"))):
+            run("--data_dir task --folds 3 " + flags)
+
+    def test_no_more_workers_than_folds(self, run, monkeypatch):
+        monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+        assert run("--data_dir task --folds 4")["folds"] == 4
+        with pytest.raises(UserError, match="^--folds 3: 4 workers are too many, .*: start 3 at most$"):
+            run("--data_dir task --folds 3")
+
+    def test_the_number_of_workers_may_change(self, run, trained, monkeypatch, tmp_path):
+        trained("--folds 3")
+        os.rename(str(tmp_path / "model" / "model.ckpt-90.index"), str(tmp_path / "model" / "kept"))
+        os.mkdir(str(tmp_path / "model" / "fold_0"))
+        os.rename(str(tmp_path / "model" / "kept"), str(tmp_path / "model" / "fold_0" / "model.ckpt-90.index"))
+        monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+        assert run("--data_dir task --exec_mode train")["folds"] == 3
+
+
+class TestRecipe:
+    def test_is_kept_with_the_model(self, run, trained):
+        trained("--recipe tuned --optimizer sgd")
+        chosen = run("--data_dir task --exec_mode evaluate")
+        assert (chosen["recipe"], chosen["optimizer"], chosen["loss"]) == ("tuned", "sgd", "dice_ce")
+
+    def test_another_one_does_not_go_on_with_it(self, run, trained):
+        trained("--recipe tuned")
+        with pytest.raises(UserError, match="^--recipe is reference here and tuned in"):
+            run("--data_dir task --exec_mode train --recipe reference")
+
+    def test_a_model_older_than_the_recipes_is_the_references(self, run, trained, tmp_path):
+        trained("--augment")
+        path = tmp_path / "model" / params.FILE_NAME
+        stored = {name: value for name, value in json.loads(path.read_text()).items() if name in OLD_SETTINGS}
+        path.write_text(json.dumps(stored))
+        chosen = run("--data_dir task --exec_mode predict")
+        assert (chosen["recipe"], chosen["fit"], chosen["spacing"], chosen["augment"]) == (
+            "reference",
+            "resize",
+            None,
+            True,
+        )
+
+    def test_choosing_the_shape_again_is_no_contradiction(self, run, trained):
+        trained("--input_shape 40 56 40 --crop_shape 32 48 32 --fit pad --spacing 1 1 1")
+        chosen = run("--data_dir task --exec_mode train --input_shape auto --crop_shape auto")
+        assert (chosen["input_shape"], chosen["crop_shape"]) == ([40, 56, 40], [32, 48, 32])
+
+
+class TestGrid:
+    @pytest.mark.parametrize(
+        "flags, message",
+        [
+            ("--spacing 1 1 1", "^--spacing: belongs to --fit pad"),
+            (
+                "--crop_shape 16 20 16",
+                r"^--crop_shape 16 20 16: 3 levels .* multiples of 8, not 20 along y \(nearest: 16 or 24\)",
+            ),
+            ("--input_shape auto auto auto", "^--input_shape: 'auto' is not a whole number"),
+            ("--test_time_flips", "^--test_time_flips: a model trained without --augment"),
+        ],
+    )
+    def test_contradictions_are_refused(self, run, flags, message):
+        with pytest.raises(UserError, match=message):
+            run("--data_dir task " + flags)
+
+    def test_the_task_may_decide(self, run):
+        chosen = run("--data_dir task --input_shape auto --crop_shape auto --fit pad")
+        assert (chosen["input_shape"], chosen["crop_shape"], chosen["spacing"]) == ("auto", "auto", None)
+
+
+# What the first release's models hold.
+OLD_SETTINGS = (
+    "input_shape resize_interpolator data_normalization activation normalization_layer pooling upsampling "
+    "upscale_blocks downscale_blocks convolution_size loss optimizer base_lr momentum batch_size augment seed train_split split_seed "
+    "task labels modalities workers"
+).split()

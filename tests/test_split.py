@@ -1,7 +1,7 @@
 import pytest
 
 from utils.errors import UserError
-from utils.split import check_stored_split, read_split, split_cases, write_split
+from utils.split import check_stored_split, fold_cases, read_split, split_cases, write_split
 
 # As numpy's frozen legacy generator gives it, on numpy 1.18 and 1.26 alike.
 HELD_OUT_OF_20 = ["case_000", "case_003", "case_012", "case_015"]
@@ -92,3 +92,26 @@ class TestStoredSplit:
         (tmp_path / "split.json").write_text(content)
         with pytest.raises(UserError, match="split.json: is damaged"):
             read_split(str(tmp_path))
+
+
+class TestFolds:
+    @pytest.mark.parametrize("count, folds", [(10, 2), (11, 5), (20, 20), (7, 3)])
+    def test_every_name_is_held_out_once(self, count, folds):
+        names = ["case_{}".format(number) for number in range(count)]
+        sides = fold_cases(names, folds, 3)
+        assert len(sides) == folds
+        assert sorted(name for _, held_out in sides for name in held_out) == sorted(names)
+        for training, held_out in sides:
+            assert sorted(training + held_out) == sorted(names)
+            assert (training, held_out) == (sorted(training), sorted(held_out))
+        sizes = [len(held_out) for _, held_out in sides]
+        assert max(sizes) - min(sizes) <= 1
+
+    def test_follow_from_the_set_of_names_and_the_seed(self):
+        names = ["case_{}".format(number) for number in range(12)]
+        assert fold_cases(names[::-1], 3, 5) == fold_cases(names, 3, 5)
+        assert fold_cases(names, 3, 5) != fold_cases(names, 3, 6)
+
+    def test_fewer_cases_than_folds(self):
+        with pytest.raises(UserError, match=r"^--folds 5: the task has 4 labelled cases: use fewer folds$"):
+            fold_cases(list("abcd"), 5, 0)

@@ -368,7 +368,12 @@ GROUPS = {
         ),
     ),
     "prediction": (
-        Flag("test_time_flips", SWITCH, False, "predict every flip of an image along --flip_axes, and average"),
+        Flag(
+            "test_time_flips",
+            SWITCH,
+            False,
+            "predict every flip of an image along --flip_axes too, and average; for models trained with --augment",
+        ),
         Flag("largest_component", SWITCH, False, "keep only the largest connected part of each structure in a mask"),
     ),
     "speed": (

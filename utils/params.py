@@ -60,7 +60,7 @@ RUN_SETTINGS = (
     "split_seed",
     "folds",
 )
-FREE_WITHOUT_TRAINING = ("recipe", "batch_size", "flip_axes", "seed")
+FREE_WITHOUT_TRAINING = ("recipe", "batch_size", "seed")
 # Those that the first release's models know nothing of.
 LATER_SETTINGS = (
     (
@@ -73,7 +73,7 @@ LATER_SETTINGS = (
         "lr_schedule",
         "lr_warmup_steps",
     )
-    + ("weight_decay", "weight_averaging", "flip_axes", "folds")
+    + ("weight_decay", "weight_averaging", "lr_scaling", "lr_warmup_epochs", "flip_axes", "folds")
     + tuple(name for name in RUN_SETTINGS if name.startswith("augment_"))
 )
 # What the runner adds to params.json once it knows the task.
@@ -304,6 +304,11 @@ def _check_request(params):
     if params["data_dir"] is None and not (mode == "predict" and params["images"] is not None):
         instead = ", or --images with the files to predict" if mode == "predict" else ""
         raise UserError("--data_dir: --exec_mode {} needs it: give the task's folder{}".format(mode, instead))
+    if params["test_time_flips"] and not params["augment"]:
+        raise UserError(
+            "--test_time_flips: a model trained without --augment does not know mirrored images: train one with it, "
+            "or leave this out"
+        )
     if params["train_split"] == 1 and mode in EVALUATION_MODES and not params["folds"]:
         raise UserError(
             "--train_split 1.0: holds out no case for --exec_mode {}: use a smaller value with a --model_dir of its "
