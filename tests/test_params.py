@@ -400,6 +400,6 @@ class TestGrid:
 # What the first release's models hold.
 OLD_SETTINGS = (
     "input_shape resize_interpolator data_normalization activation normalization_layer pooling upsampling "
-    "upscale_blocks downscale_blocks convolution_size loss optimizer base_lr momentum batch_size augment seed train_split split_seed "
-    "task labels modalities workers"
+    "upscale_blocks downscale_blocks convolution_size loss optimizer base_lr momentum batch_size augment seed "
+    "train_split split_seed task labels modalities workers"
 ).split()
