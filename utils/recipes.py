@@ -14,6 +14,7 @@ RECIPES = {
         "fit": "pad",
         "input_shape": "auto",
         "crop_shape": "auto",
+        "upscale_blocks": [3, 1],
         "augment_rotation": 15.0,
         "augment_scaling": 0.2,
         "augment_shift": 3.0,
@@ -22,8 +23,8 @@ RECIPES = {
         "base_lr": 0.001,
         "lr_schedule": "cosine",
         "lr_warmup_steps": 200,
-        "train_epochs": 24,
-        "evaluate_every": 4,
+        "train_epochs": 28,
+        "evaluate_every": 7,
     },
 }
 
