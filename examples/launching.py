@@ -33,7 +33,8 @@ def main(program, description, exec_mode, preset=(), argv=None):
         program: the script's name.
         description: what it does, for its help.
         exec_mode: main.py's.
-        preset: sequence of flags with their values (each a tuple of str) that main.py gets where they are not given.
+        preset: sequence of flags with their values (each a tuple of str) that main.py gets where they are not given,
+            nor others that decide the same.
         argv: its command line, sys.argv[1:] by default.
     """
     try:
@@ -70,11 +71,21 @@ def example_command(program, description, exec_mode, preset=(), argv=None):
     given, others = parser.parse_known_args(argv)
     arguments = ["--exec_mode", exec_mode]
     for words in preset:
-        if not any(other.split("=")[0] == words[0] for other in others):
+        if not is_decided(words[0], others):
             arguments += words
     arguments += flags_of(given, ("data_dir", "model_dir", "batch_size", "train_epochs", "amp")) + others
     workers = worker_count(given.gpus, given.hosts)
     return workers_command(main_command(arguments), workers, given.hosts, given.launcher)
+
+
+def is_decided(flag, others):
+    """Tells whether flags that were given (list of str) decide what `flag` does: itself, or another one."""
+    names = [other.split("=")[0] for other in others]
+    if flag == "--train_split" and "--folds" in names:
+        return True
+    if flag == "--augment" and re.search("--recipe[= ]tuned", " ".join(others)):
+        return True
+    return flag in names
 
 
 def flag_help(name):
