@@ -51,7 +51,8 @@ def build(given, contender):
                 step, made = _training(given.network, int(size), params, config, workers)
             else:
                 if params["weights"] is None:
-                    params["weights"], made = _saved_weights(params, folder)
+                    path, made = _saved_weights(params, folder)
+                    params["weights"] = [path]
                 step = _prediction(given.network, int(size), params, config)
             steps[name] = step, int(size)
     return Built(version(), made, steps, workers=workers)

@@ -7,10 +7,11 @@ import shutil
 import sys
 
 from examples.processes import Process, in_words
-from utils import hardware
+from utils import hardware, params, recipes
 from utils.errors import UserError
 from utils.flags import FLAGS
 from utils.parser import Parser
+from utils.parser import build_parser as build_main_parser
 
 MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "main.py")
 LAUNCHERS = ("mpirun", "horovodrun")
@@ -34,7 +35,7 @@ def main(program, description, exec_mode, preset=(), argv=None):
         description: what it does, for its help.
         exec_mode: main.py's.
         preset: sequence of flags with their values (each a tuple of str) that main.py gets where they are not given,
-            nor others that decide the same.
+            nor others that decide the same, nor a trained model in --model_dir.
         argv: its command line, sys.argv[1:] by default.
     """
     try:
@@ -70,22 +71,27 @@ def example_command(program, description, exec_mode, preset=(), argv=None):
     parser.add_argument("--exec_mode", choices=[exec_mode], help=argparse.SUPPRESS)
     given, others = parser.parse_known_args(argv)
     arguments = ["--exec_mode", exec_mode]
-    for words in preset:
-        if not is_decided(words[0], others):
-            arguments += words
+    for words in left_open(preset, given.model_dir, others):
+        arguments += words
     arguments += flags_of(given, ("data_dir", "model_dir", "batch_size", "train_epochs", "amp")) + others
     workers = worker_count(given.gpus, given.hosts)
     return workers_command(main_command(arguments), workers, given.hosts, given.launcher)
 
 
-def is_decided(flag, others):
-    """Tells whether flags that were given (list of str) decide what `flag` does: itself, or another one."""
-    names = [other.split("=")[0] for other in others]
-    if flag == "--train_split" and "--folds" in names:
-        return True
-    if flag == "--augment" and re.search("--recipe[= ]tuned", " ".join(others)):
-        return True
-    return flag in names
+def left_open(preset, model_dir, others):
+    """Returns what of a preset neither the trained model in a folder decides nor flags that were given (list of str).
+
+    Raises UserError where a flag has a value that main.py does not accept, or the folder's settings are damaged.
+    """
+    if params.trained_settings(model_dir) is not None:
+        return []
+    chosen = vars(build_main_parser().parse_known_args(others)[0])
+    decided = {"--" + name for name in chosen}
+    if chosen.get("folds"):
+        decided.add("--train_split")
+    if chosen.get("recipe", recipes.REFERENCE) != recipes.REFERENCE:
+        decided.add("--augment")
+    return [words for words in preset if words[0] not in decided]
 
 
 def flag_help(name):

@@ -33,7 +33,7 @@ def learning_rate(params):
 
     * linear scaling: the number of workers, to which it rises over the first epochs (Goyal et al. 2017, "Accurate,
       large minibatch SGD", section 2);
-    * warm-up: (step + 1) / ``lr_warmup_steps`` in the first steps, then 1;
+    * warm-up: (step + 1) / ``lr_warmup_steps`` in the first steps, then 1; a tenth of all steps at most;
     * the schedule, with ``part`` the part of all steps that is done: (1 + cos(pi part)) / 2 (Loshchilov and Hutter
       2017, arXiv:1608.03983, without restarts) or (1 - part)^0.9 (Chen et al. 2018, arXiv:1606.00915).
     """
@@ -42,12 +42,17 @@ def learning_rate(params):
         rising = max(1, params["lr_warmup_epochs"] * params["steps_per_epoch"])
         rate = rate * (1.0 + (params["workers"] - 1) * tf.minimum(_step() / rising, 1.0))
     if params["lr_warmup_steps"]:
-        rate = rate * tf.minimum((_step() + 1.0) / params["lr_warmup_steps"], 1.0)
+        rising = max(1, min(params["lr_warmup_steps"], _all_steps(params) // 10))
+        rate = rate * tf.minimum((_step() + 1.0) / rising, 1.0)
     if params["lr_schedule"] != "constant":
-        part = tf.minimum(_step() / (params["train_epochs"] * params["steps_per_epoch"]), 1.0)
+        part = tf.minimum(_step() / _all_steps(params), 1.0)
         cosine = params["lr_schedule"] == "cosine"
         rate = rate * (0.5 + 0.5 * tf.cos(math.pi * part) if cosine else tf.pow(1.0 - part, POLYNOMIAL_POWER))
     return rate
+
+
+def _all_steps(params):
+    return params["train_epochs"] * params["steps_per_epoch"]
 
 
 def _step():

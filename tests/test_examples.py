@@ -11,6 +11,7 @@ from launchers import PROJECT, Machine
 
 from examples import benchmarking
 from examples.benchmarking import Cell
+from utils import params
 
 # The published command lines, as they stand, and what they make main.py do.
 HIPPOCAMPUS = ["--data_dir", "./data/Task04_Hippocampus"]
@@ -134,6 +135,32 @@ class TestPublishedCommands:
         ).command
         assert main_arguments(words) == (
             ["--exec_mode", "train", "--data_dir", "d", "--model_dir", "m", "--augment"] + given
+        )
+
+    @pytest.mark.parametrize(
+        "given, left",
+        [
+            (["--folds", "5"], ["--augment"]),
+            (["--folds", "0"], ["--train_split", "0.9", "--augment"]),
+            (["--recipe", "tuned"], ["--train_split", "0.9"]),
+            (["--recipe=tuned", "--folds=3"], []),
+            (["--recipe", "reference"], ["--train_split", "0.9", "--augment"]),
+        ],
+    )
+    def test_a_script_leaves_to_recipe_and_folds_what_they_decide(self, machine, tmp_path, given, left):
+        where = ["--data_dir", "d", "--model_dir", str(tmp_path / "m")]
+        words = machine.run("vnet_train_and_evaluate.py", *where + given).command
+        assert main_arguments(words) == ["--exec_mode", "train_and_evaluate"] + left + where + given
+
+    def test_a_script_leaves_to_a_trained_model_what_it_was_trained_with(self, machine, tmp_path):
+        chosen = params.from_command_line(["--data_dir", "d", "--model_dir", str(tmp_path), "--recipe", "tuned"])
+        task = {"task": "T", "labels": ["background", "A"], "modalities": ["MRI"], "workers": 1}
+        task.update(input_shape=[16, 16, 16], crop_shape=[16, 16, 16], spacing=[1.0, 1.0, 1.0])
+        params.save(params.settings_of(dict(chosen, **task)), str(tmp_path))
+        (tmp_path / "model.ckpt-1.index").write_text("")
+        words = machine.run("vnet_train_and_evaluate.py", "--data_dir", "d", "--model_dir", tmp_path).command
+        assert main_arguments(words) == (
+            ["--exec_mode", "train_and_evaluate", "--data_dir", "d", "--model_dir", str(tmp_path)]
         )
 
     @pytest.mark.parametrize("script", ["train", "train_and_evaluate", "predict", "benchmark"])

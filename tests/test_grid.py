@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from synthetic import image_of, write_image
+from synthetic import image_of, raw_nifti, write_image
 
 from utils import grid
 from utils.errors import UserError
@@ -49,9 +49,18 @@ class TestSpacing:
 
 
 class TestShape:
-    def test_padding_makes_room_for_nine_in_ten(self, cases):
-        many = cases(*([((20, 30, 9), MILLIMETRES)] * 9 + [((60, 31, 9), MILLIMETRES)] * 1))
-        assert grid.choose(settings(fit="pad", input_shape="auto"), many)["input_shape"] == [24, 32, 8]
+    @pytest.mark.parametrize("levels", [1, 3, 4])
+    def test_padding_makes_room_for_three_in_four(self, cases, levels):
+        shapes = [(20 + number, 40 - number, 9) for number in range(9)]
+        chosen = settings(fit="pad", input_shape="auto", downscale_blocks=[1] * levels)
+        shape = grid.choose(chosen, cases(*((shape, MILLIMETRES) for shape in shapes)))["input_shape"]
+        fitting = np.mean(np.array(shapes) <= shape, axis=0)
+        assert (fitting >= 0.75).all()
+        assert all(size - 2**levels < max(along) for size, along in zip(shape, zip(*shapes)))
+
+    def test_padding_leaves_the_largest_few_out(self, cases):
+        many = cases(*([((20, 30, 9), MILLIMETRES)] * 9 + [((60, 30, 9), MILLIMETRES)]))
+        assert grid.choose(settings(fit="pad", input_shape="auto"), many)["input_shape"] == [24, 32, 16]
 
     def test_padding_counts_voxels_of_the_chosen_spacing(self, cases):
         one = cases(((20, 30, 9), (1.0, 2.0, 4.0)))
@@ -114,3 +123,9 @@ class TestErrors:
         with pytest.raises(UserError, match=r"^--input_shape auto: .* 504 504 504 voxels, .*or a larger --spacing$"):
             chosen = settings(input_shape="auto", fit="pad", spacing=[0.01] * 3)
             grid.choose(chosen, cases(((5, 5, 5), MILLIMETRES)))
+
+    def test_a_header_without_voxel_size(self, tmp_path):
+        path = tmp_path / "sizeless.nii"
+        path.write_bytes(raw_nifti(spacing=(-1.0, 1.0, 1.0)))
+        with pytest.raises(UserError, match=r"sizeless.nii: its voxels have the size .*: repair its header"):
+            grid.choose(settings(fit="pad"), [Case("sizeless", str(path), None)])

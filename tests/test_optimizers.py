@@ -50,6 +50,10 @@ class TestLearningRate:
         found = rates(session, dict(params, lr_warmup_steps=4), [0, 1, 2, 3, 4, 49])
         np.testing.assert_allclose(found, [0.025, 0.05, 0.075, 0.1, 0.1, 0.1], rtol=1e-6)
 
+    def test_warm_up_takes_a_tenth_of_a_short_training_at_most(self, session, params):
+        found = rates(session, dict(params, lr_warmup_steps=200), [0, 1, 4, 5, 49])
+        np.testing.assert_allclose(found, [0.02, 0.04, 0.1, 0.1, 0.1], rtol=1e-6)
+
     def test_cosine_is_half_a_wave_down_to_nothing(self, session, params):
         steps = range(50)
         found = rates(session, dict(params, lr_schedule="cosine"), steps)
@@ -69,10 +73,10 @@ class TestLearningRate:
         np.testing.assert_allclose(found, 0.0, atol=1e-9)
 
     def test_everything_together_is_the_product(self, session, params):
-        params.update(lr_scaling="linear", workers=3, lr_warmup_steps=8, lr_schedule="cosine")
+        params.update(lr_scaling="linear", workers=3, lr_warmup_steps=5, lr_schedule="cosine")
         steps = [0, 3, 7, 9, 10, 30]
         expected = [
-            0.1 * (1.0 + 2.0 * min(step / 10.0, 1.0)) * min((step + 1) / 8.0, 1.0) * math.cos(math.pi * step / 100) ** 2
+            0.1 * (1.0 + 2.0 * min(step / 10.0, 1.0)) * min((step + 1) / 5.0, 1.0) * math.cos(math.pi * step / 100) ** 2
             for step in steps
         ]
         np.testing.assert_allclose(rates(session, params, steps), expected, rtol=1e-5)

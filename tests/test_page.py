@@ -190,6 +190,14 @@ class TestPredictions:
         write(model_dir, again, STRUCTURES)
         assert Page(model_dir).text("h3")[0] == "one" and len(Page(model_dir).all("article")) == 3
 
+    def test_a_mask_that_was_made_anew_is_no_longer_shown_with_the_score_of_the_old_one(self, tmp_path):
+        model_dir, cases, _ = evaluated_model(tmp_path)
+        write(model_dir, cases, STRUCTURES)
+        shown = len(Page(model_dir).all("article"))
+        write(model_dir, cases[:1], STRUCTURES, predicted=True)
+        page = Page(model_dir)
+        assert page.text("h3").count(cases[0].name) == 1 and len(page.all("article")) == shown
+
 
 class TestHostileText:
     def test_is_shown_as_text(self, tmp_path):

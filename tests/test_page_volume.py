@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from PIL import Image
-from synthetic import DIRECTIONS, blob, image_of
+from synthetic import DIRECTIONS, blob, image_of, rotation
 
 from utils.page import volume
 from utils.page.volume import encode, runs, shrink_factors
@@ -82,6 +82,15 @@ class TestOrientation:
         scan, mask = image_of(noise(SHAPE), "identity"), image_of(labels(), "identity")
         wanted = encode(scan, mask, mask, PLENTY)
         assert encode(*[sitk.DICOMOrient(part, order) for part in (scan, mask, mask)], room=PLENTY) == wanted
+
+    @pytest.mark.parametrize("angle", [44.97, 45.0, 134.97])
+    def test_headers_that_differ_a_little_turn_no_label(self, angle):
+        scan, mask, truth = image_of(noise(SHAPE)), image_of(labels(seed=1)), image_of(labels(seed=2))
+        for part, more in ((scan, 0.0), (mask, 0.0), (truth, 0.06)):
+            part.SetDirection(rotation((0, 0, angle + more)).ravel().tolist())
+        content = encode(scan, mask, truth, PLENTY)
+        truth.CopyInformation(scan)
+        assert content == encode(scan, mask, truth, PLENTY)
 
     def test_grows_to_left_back_and_head(self):
         mask = np.zeros(SHAPE, np.uint8)

@@ -330,6 +330,12 @@ class TestFolds:
         with pytest.raises(UserError, match="^--{}: does not go with --folds 3".format(flags.split()[0].strip("-"))):
             run("--data_dir task --folds 3 " + flags)
 
+    def test_checkpoints_of_folds_without_their_settings_are_not_trained_on(self, run, tmp_path):
+        (tmp_path / "model" / "fold_1").mkdir(parents=True)
+        (tmp_path / "model" / "fold_1" / "model.ckpt-9.index").write_text("")
+        with pytest.raises(UserError, match="fold_1: holds checkpoints without their params.json"):
+            run("--data_dir task --exec_mode train --folds 3")
+
     def test_no_more_workers_than_folds(self, run, monkeypatch):
         monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
         assert run("--data_dir task --folds 4")["folds"] == 4
@@ -343,6 +349,21 @@ class TestFolds:
         os.rename(str(tmp_path / "model" / "kept"), str(tmp_path / "model" / "fold_0" / "model.ckpt-90.index"))
         monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
         assert run("--data_dir task --exec_mode train")["folds"] == 3
+
+
+class TestLength:
+    def test_is_kept_with_the_model(self, run, trained):
+        trained("--train_epochs 50 --lr_schedule cosine")
+        assert run("--data_dir task --exec_mode train")["train_epochs"] == 50
+
+    def test_may_grow_where_the_learning_rate_does_not_follow_it(self, run, trained):
+        trained("--train_epochs 50")
+        assert run("--data_dir task --exec_mode train --train_epochs 60")["train_epochs"] == 60
+
+    def test_is_fixed_where_it_does(self, run, trained):
+        trained("--train_epochs 50 --lr_schedule cosine")
+        with pytest.raises(UserError, match="^--train_epochs is 60 here and 50 in"):
+            run("--data_dir task --exec_mode train --train_epochs 60")
 
 
 class TestRecipe:
@@ -386,6 +407,8 @@ class TestGrid:
             ),
             ("--input_shape auto auto auto", "^--input_shape: 'auto' is not a whole number"),
             ("--test_time_flips", "^--test_time_flips: a model trained without --augment"),
+            ("--optimizer adam --momentum 0.9", "^--momentum: has no effect with --optimizer adam: leave it out"),
+            ("--cross_entropy_weight 2", "^--cross_entropy_weight: has no effect with --loss dice: leave it out"),
         ],
     )
     def test_contradictions_are_refused(self, run, flags, message):

@@ -158,7 +158,7 @@ class TestTrainingCurves:
             *[epoch([n], loss=1 / n, soft_dice_A=0.5, soft_dice_B=1 - 1 / n) for n in range(1, 30)],
         )
         path = str(tmp_path / "curves.png")
-        training_curves(path, log)
+        training_curves(path, [log])
         pixels = pixels_of(path)
         assert pixels.shape == (450, 1200, 3)
         assert all(colour_places(pixels, colour)[0].size > 100 for colour in ("#404040",) + slices.COLOURS[:2])
@@ -166,17 +166,17 @@ class TestTrainingCurves:
     @pytest.mark.filterwarnings("error")
     @pytest.mark.parametrize("data", [{"loss": 0.5}, {"soft_dice_A": 0.5}, {"loss": float("nan"), "soft_dice_A": None}])
     def test_one_epoch_with_one_metric(self, tmp_path, data):
-        training_curves(str(tmp_path / "curves.png"), write_log(tmp_path / "log.json", epoch([1], **data)))
+        training_curves(str(tmp_path / "curves.png"), [write_log(tmp_path / "log.json", epoch([1], **data))])
         assert pixels_of(str(tmp_path / "curves.png")).std() > 5
 
     def test_no_log(self, tmp_path):
-        with pytest.raises(UserError, match="log.json: cannot be read"):
-            training_curves(str(tmp_path / "curves.png"), str(tmp_path / "log.json"))
+        with pytest.raises(UserError, match="log.json: holds no epoch's loss or Dice"):
+            training_curves(str(tmp_path / "curves.png"), [str(tmp_path / "log.json")])
 
     def test_no_epochs(self, tmp_path):
         log = write_log(tmp_path / "log.json", epoch("PARAMETER", loss="dice"), epoch([], soft_dice_A=0.8))
         with pytest.raises(UserError, match="log.json: holds no epoch's loss or Dice"):
-            training_curves(str(tmp_path / "curves.png"), log)
+            training_curves(str(tmp_path / "curves.png"), [log])
 
 
 class TestNoGlobalState:

@@ -180,3 +180,11 @@ class TestUncertainty:
     def test_shapes(self):
         with pytest.raises(ValueError, match=r"probabilities of shape \(5, 7, 3\) and mask of shape \(5, 3, 7\)"):
             uncertainty(np.zeros((5, 3, 7), int), np.zeros(SHAPE + (2,)))
+
+    @pytest.mark.parametrize("voxels, expected", [(0, np.nan), (1, np.nan), (4, 1.0)])
+    def test_of_a_structure_in_no_voxel_of_the_mask(self, voxels, expected):
+        probabilities = np.zeros(SHAPE + (2,))
+        probabilities[0, :voxels, 0, 1] = 0.3
+        probabilities[..., 1] += 0.001
+        probabilities[..., 0] = 1 - probabilities[..., 1]
+        np.testing.assert_array_equal(uncertainty(np.zeros(SHAPE, int), probabilities)[1], expected)

@@ -10,11 +10,15 @@ from utils import hardware
 from utils.data_loader import Volumes
 from utils.environment import threads
 from utils.hooks.profiling_hook import PERCENTILES
-from utils.params import MODEL_SETTINGS
+from utils.params import MODEL_SETTINGS, RUN_SETTINGS
 from utils.tf_runtime import tf, version
 
 # Beside those of the network, the settings that a speed depends on.
-SPEED_SETTINGS = ("batch_size", "amp", "xla", "augment", "crop_shape", "synthetic", "warmup_steps", "benchmark_steps")
+SPEED_SETTINGS = (
+    ("batch_size", "amp", "xla", "synthetic", "warmup_steps", "benchmark_steps", "augment", "crop_shape", "loss")
+    + ("deep_supervision", "optimizer", "weight_decay", "weight_averaging", "test_time_flips")
+    + tuple(name for name in RUN_SETTINGS if name.startswith("augment_"))
+)
 PREFETCHED_BATCHES = 2
 
 

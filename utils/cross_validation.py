@@ -36,8 +36,8 @@ class CrossValidation(Runner):
     def _own_folds(self):
         """The number and the ``Runner`` of each of this worker's folds, made when it is due."""
         folders = params_file.model_folders(self.model_dir, self.params["folds"])
+        logs = params_file.model_folders(self.params["log_dir"], self.params["folds"])
         for fold, job in self.workers.share(list(enumerate(self.job.folds))):
-            folder = folders[fold]
             part = len(job.training) / (len(job.training) + len(job.held_out))
-            own = dict(self.params, model_dir=folder, log_dir=folder, folds=0, train_split=part)
+            own = dict(self.params, model_dir=folders[fold], log_dir=logs[fold], folds=0, train_split=part)
             yield fold, Runner(own, job, self.workers.alone())

@@ -322,7 +322,12 @@ GROUPS = {
             "constant",
             "how the learning rate falls: not; or to 0 at --train_epochs along half a cosine or with the power 0.9",
         ),
-        Flag("lr_warmup_steps", whole(0), 0, "optimizer steps over which the learning rate first rises from 0"),
+        Flag(
+            "lr_warmup_steps",
+            whole(0),
+            0,
+            "optimizer steps over which the learning rate first rises from 0; a tenth of all steps at most",
+        ),
         Flag(
             "lr_scaling",
             choice("none", "linear"),

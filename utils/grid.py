@@ -6,8 +6,9 @@ import SimpleITK as sitk
 from utils.errors import UserError
 from utils.flags import shown
 
-# Images that padding may cut a border off, rather than have all others padded to the size of the largest few.
-CROPPED_PERCENT = 10
+# Images that have room along an axis. Scans reach beyond what is segmented in them: the largest may lose a border
+# rather than have all others padded to their size.
+PERCENT_WITH_ROOM = 75
 # Two float32 activations of 16 channels at full resolution alone are 2 GB of these, in training.
 MOST_VOXELS = 2**24
 
@@ -16,8 +17,9 @@ def choose(params, cases):
     """The settings that complete ``params`` for a task, which are among its flags.
 
     A dict of "input_shape" ([X, Y, Z] voxels), "crop_shape" (the same, or None) and "spacing" ([X, Y, Z] mm, or None).
-    The spacing is the median of the images. To be padded, images get the room that nine in ten of them need along
-    each axis; to be resized, the size of the median image; in the nearest multiples of what the network divides by.
+    The spacing is the median of the images. To be padded, images get the room that at least three in four of them need
+    along each axis; to be resized, the nearest to the size of the median image; both in multiples of what the network
+    divides by.
 
     Raises:
         UserError: an image cannot be read, the chosen size is far beyond what can be trained on, or the parts to train
@@ -54,10 +56,10 @@ def _input(params, cases):
 def _shape(extents, spacing, median_spacing, step):
     """Whole multiples of ``step`` voxels for images of these extents (mm) [N, 3]."""
     if spacing is None:
-        wanted = np.median(extents, axis=0) / median_spacing
+        steps = np.floor(np.median(extents, axis=0) / median_spacing / step + 0.5)
     else:
-        wanted = np.percentile(np.round(extents / spacing), 100 - CROPPED_PERCENT, axis=0)
-    shape = [int(size) * step for size in np.maximum(1, np.floor(wanted / step + 0.5))]
+        steps = np.ceil(np.percentile(np.round(extents / spacing), PERCENT_WITH_ROOM, axis=0) / step)
+    shape = [int(count) * step for count in np.maximum(1, steps)]
     if np.prod(shape) > MOST_VOXELS:
         raise UserError(
             "--input_shape auto: the images of this task need {} voxels, too many to train on at once: give "
@@ -76,6 +78,8 @@ def _grid_of(path):
     except RuntimeError as error:
         raise UserError("{}: cannot be read as NIfTI: get the file again or leave it out".format(path)) from error
     size, spacing = reader.GetSize()[:3], reader.GetSpacing()[:3]
+    if not all(0 < length < np.inf for length in spacing):
+        raise UserError("{}: its voxels have the size {}: repair its header or leave it out".format(path, spacing))
     if len(size) < 3:
         raise UserError("{}: has {} dimensions: a scan has 3, or 4 with channels".format(path, len(size)))
     return size, spacing

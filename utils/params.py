@@ -30,6 +30,7 @@ MODEL_SETTINGS = (
 # What else decides the result of training: another value would be another run.
 RUN_SETTINGS = (
     "recipe",
+    "train_epochs",
     "crop_shape",
     "loss",
     "cross_entropy_weight",
@@ -60,7 +61,7 @@ RUN_SETTINGS = (
     "split_seed",
     "folds",
 )
-FREE_WITHOUT_TRAINING = ("recipe", "batch_size", "seed")
+FREE_WITHOUT_TRAINING = ("recipe", "train_epochs", "batch_size", "seed")
 # Those that the first release's models know nothing of.
 LATER_SETTINGS = (
     (
@@ -68,6 +69,7 @@ LATER_SETTINGS = (
         "spacing",
         "crop_shape",
         "recipe",
+        "train_epochs",
         "cross_entropy_weight",
         "deep_supervision",
         "lr_schedule",
@@ -111,6 +113,7 @@ def from_command_line(argv=None):
     _check_network(params)
     _check_request(params)
     _check_folds(params, given)
+    _check_effects(params, given)
     if not params["benchmark"]:
         _check_model_dir(params, stored)
     return params
@@ -161,10 +164,13 @@ def binding_settings(params):
     """
     if params["benchmark"]:
         return None
-    stored = load(params["model_dir"])
-    if stored is None or params["exec_mode"] not in TRAINING_MODES:
-        return stored
-    trained = any(map(has_checkpoint, model_folders(params["model_dir"], stored["folds"])))
+    return trained_settings(params["model_dir"]) if params["exec_mode"] in TRAINING_MODES else load(params["model_dir"])
+
+
+def trained_settings(model_dir):
+    """Returns what `load` finds in a folder, or None where no training has left a checkpoint of it there yet."""
+    stored = load(model_dir)
+    trained = stored is not None and any(map(has_checkpoint, model_folders(model_dir, stored["folds"])))
     return stored if trained else None
 
 
@@ -244,6 +250,9 @@ def _refuse_contradictions(given, stored, params):
         )
     binding = [name for name in MODEL_SETTINGS + RUN_SETTINGS if trains or name not in FREE_WITHOUT_TRAINING]
     for name in binding:
+        if name == "train_epochs" and stored["lr_schedule"] == "constant":
+            # A run may be made longer, but not where the learning rate has followed its length.
+            continue
         if name in given and given[name] != stored[name]:
             raise UserError(
                 "--{} is {} here and {} in {}: use another --model_dir or leave the flag out".format(
@@ -316,15 +325,22 @@ def _check_request(params):
         )
 
 
+def _check_effects(params, given):
+    idle = (("momentum", "optimizer", "adam"), ("cross_entropy_weight", "loss", "dice"))
+    for name, decider, value in idle:
+        if name in given and params[decider] == value:
+            raise UserError("--{}: has no effect with --{} {}: leave it out".format(name, decider, value))
+
+
 def _check_folds(params, given):
-    for name in ("benchmark", "train_split"):
-        if params["folds"] and name in given:
+    for name, is_set in (("benchmark", params["benchmark"]), ("train_split", "train_split" in given)):
+        if params["folds"] and is_set:
             raise UserError(
                 "--{}: does not go with --folds {}, which holds out each case once: leave one of the two out".format(
                     name, params["folds"]
                 )
             )
-    if params["folds"] and launch.size() > params["folds"]:
+    if params["folds"] and params["exec_mode"] in TRAINING_MODES and launch.size() > params["folds"]:
         raise UserError(
             "--folds {}: {} workers are too many, each trains folds of its own: start {} at most".format(
                 params["folds"], launch.size(), params["folds"]
@@ -335,10 +351,11 @@ def _check_folds(params, given):
 def _check_model_dir(params, stored):
     model_dir, mode = params["model_dir"], params["exec_mode"]
     if mode in TRAINING_MODES:
-        if stored is None and has_checkpoint(model_dir):
-            raise UserError(
-                "--model_dir {}: holds checkpoints without their {}: use another folder".format(model_dir, FILE_NAME)
-            )
+        for folder in {model_dir} | set(model_folders(model_dir, params["folds"])):
+            if stored is None and has_checkpoint(folder):
+                raise UserError(
+                    "--model_dir {}: holds checkpoints without their {}: use another folder".format(folder, FILE_NAME)
+                )
         measures = 0 < params["evaluate_every"] <= params["train_epochs"] and params["train_split"] < 1
         if mode != "train" and params["checkpoint"] == "best" and not measures:
             raise UserError(

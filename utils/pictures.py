@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from utils.errors import UserError
 from utils.files import replace_on_success
 from utils.slices import PLANES, colour_of, cut, grey_window, middle_of
-from utils.training_log import DICE_PREFIX, read_epochs
+from utils.training_log import DICE_PREFIX, mean_epochs
 
 SIZE_INCHES = (12.0, 4.5)
 DOTS_PER_INCH = 100
@@ -114,19 +114,19 @@ def _legend_handles(structures, with_truth):
     return handles
 
 
-def training_curves(path, log_path):
+def training_curves(path, log_paths):
     """Writes a PNG of the loss and the held-out soft Dice by epoch, from the log of the training.
 
     Args:
         path: the PNG to write, 1200 x 450 pixels.
-        log_path: the file that `utils.training_log` reads.
+        log_paths: files that `utils.training_log` reads, one, or those of all folds, whose means are drawn.
 
     Raises:
-        UserError: there is no such file, no epoch in it, or the picture cannot be written.
+        UserError: there is no epoch in any of them, one cannot be read, or the picture cannot be written.
     """
-    epochs = read_epochs(log_path)
+    epochs = mean_epochs(log_paths)[1]
     if not epochs:
-        raise UserError("{}: holds no epoch's loss or Dice to draw; train first".format(log_path))
+        raise UserError("{}: holds no epoch's loss or Dice to draw; train first".format(log_paths[0]))
     names = sorted({name for data in epochs.values() for name in data if name.startswith(DICE_PREFIX)})
     figure = _figure("white")
     panels = figure.subplots(1, 2 if names else 1, squeeze=False)[0]

@@ -48,7 +48,7 @@ def write(predictions, structures, model_dir, extra):
 def tell(predictions, model_dir):
     """Says which case has the highest mean uncertainty, which a person should look at first, and where the rest is."""
     means = np.array([mean_of_defined(case.uncertainty) for case in predictions], np.float64)
-    if not np.isnan(means).all():
+    if np.isfinite(means).any():
         worst = int(np.nanargmax(means))
         say("most uncertain case: {} ({:.4f})".format(predictions[worst].name, means[worst]))
     say("volumes and uncertainties: {}".format(os.path.join(str(model_dir), JSON_NAME)))

@@ -228,21 +228,23 @@ class Runner:
             self._left_out = unusable(errors, len(self.job.predicted))
         made = self._everyones(made, predictions.CasePrediction, self.job.predicted)
         if self.workers.is_first:
-            if made:
-                predictions.write(made, self.structures, self.model_dir, self._used())
-                predictions.tell(made, self.model_dir)
+            predictions.write(made, self.structures, self.model_dir, self._used())
+            predictions.tell(made, self.model_dir)
             writer.tell()
             self._leave_page(self.job.predicted, predicted=True)
 
     def _leave_page(self, cases, predicted=False):
         dllogger.flush()
-        folds = params_file.model_folders(self.model_dir, self.params["folds"]) if self.params["folds"] else []
-        logs = [os.path.join(fold, run_log.FILE_NAME) for fold in folds] or [run_log.log_path(self.params)]
         try:
-            page.write(self.model_dir, cases, self.structures, predicted, logs)
+            page.write(self.model_dir, cases, self.structures, predicted, self._training_logs())
         except UserError as error:
             # Masks and scores are there, which matter more.
             say("no report: {}".format(error))
+
+    def _training_logs(self):
+        """Paths of the logs that hold the epochs: this run's, or those of the folds."""
+        folders = params_file.model_folders(self.params["log_dir"], self.params["folds"])
+        return [os.path.join(folder, run_log.FILE_NAME) for folder in folders]
 
     def _use_each(self, cases, use, description):
         """What ``use`` makes of the (Kept, probabilities) of each case, in order, and UserErrors of the others.
@@ -281,7 +283,7 @@ class Runner:
 
         shape = self.params["input_shape"] + [len(self.params["modalities"])]
         flips = len(mirrorings(self.params["flip_axes"])) if self.params["test_time_flips"] else 1
-        batch_size = max(1, self._prediction_batch_size() // flips)
+        batch_size = self.params["prediction_batch_size"] or max(1, self._prediction_batch_size() // flips)
         predictions = self._estimator(self.model_dir, weights=checkpoints).predict(
             lambda: data_loader.streamed_dataset(images, shape, batch_size),
             checkpoint_path=checkpoints[0],
@@ -315,7 +317,7 @@ class Runner:
 
             curves = os.path.join(self.model_dir, "training_curves.png")
             try:
-                training_curves(curves, log)
+                training_curves(curves, self._training_logs())
                 say("training curves: {}".format(curves))
             except UserError as error:
                 # A finished model whose log was moved away is still a good one.

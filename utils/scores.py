@@ -103,7 +103,7 @@ def _uncertainty_of_class(predicted, probability):
     if not np.isfinite(expected):
         return 1.0
     if not predicted.any():
-        return 1.0 if probability.max() >= LEAST_PROBABILITY else np.nan
+        return 1.0 if probability[probability >= LEAST_PROBABILITY].sum() >= 1.0 else np.nan
     overlap = probability[predicted].sum(dtype=np.float64)
     # Resampling leaves probabilities that are above one by a rounding error.
     return max(0.0, 1.0 - 2.0 * overlap / (np.count_nonzero(predicted) + expected))

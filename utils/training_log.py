@@ -1,6 +1,7 @@
 """The epochs of a training, read from its log: what curves are drawn from."""
 
 import json
+import os
 
 from utils.errors import UserError
 
@@ -32,6 +33,24 @@ def read_epochs(log_path):
         if values:
             epochs.setdefault(epoch, {}).update(values)
     return dict(sorted(epochs.items()))
+
+
+def mean_epochs(log_paths):
+    """Returns how many logs hold any epoch, and the means of their epochs, as `read_epochs` returns those of one.
+
+    A log that is missing is left out.
+    """
+    folds = [epochs for epochs in (read_epochs(path) for path in log_paths if os.path.exists(path)) if epochs]
+    together = {}
+    for epochs in folds:
+        for epoch, values in epochs.items():
+            for name, value in values.items():
+                together.setdefault(epoch, {}).setdefault(name, []).append(value)
+    means = {
+        epoch: {name: sum(found) / len(found) for name, found in values.items()}
+        for epoch, values in sorted(together.items())
+    }
+    return len(folds), means
 
 
 def _read_events(log_path):

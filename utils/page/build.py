@@ -18,7 +18,7 @@ from utils.page.volume import encode
 from utils.progress import Progress, say
 from utils.slices import COLOURS
 from utils.tasks import Case
-from utils.training_log import read_epochs
+from utils.training_log import mean_epochs
 
 FOLDER = "report"
 PAGE_NAME = "index.html"
@@ -64,7 +64,8 @@ def write(model_dir, cases, structures, predicted=False, logs=()):
 
     It shows params.json, the curves of the log, and the cases of evaluation.json and predictions.json with their
     masks in ``eval``; those of an earlier evaluation or prediction of this model too, as long as their scans are
-    where they were. A page that would grow past 20 MB shows as many cases as fit, the worst first.
+    where they were and their masks have not been made anew by this one. A page that would grow past 20 MB shows as
+    many cases as fit, the worst first.
 
     Args:
         model_dir: the model's folder, as text.
@@ -81,7 +82,7 @@ def write(model_dir, cases, structures, predicted=False, logs=()):
     kind = "predicted" if predicted else "evaluated"
     groups = _groups(model_dir, _scans(folder, kind, cases), kind)
     settings = _optional(os.path.join(model_dir, "params.json"))
-    contents = Contents(groups, structures, settings, *_epochs(logs))
+    contents = Contents(groups, structures, settings, *mean_epochs(logs))
     page = _page(contents, _pictures(model_dir, contents))
     path = os.path.join(folder, PAGE_NAME)
     with replace_on_success(path) as temporary:
@@ -108,11 +109,12 @@ def _scans(folder, kind, cases):
     known[kind] = [
         [case.name, os.path.abspath(case.image), case.label and os.path.abspath(case.label)] for case in cases
     ]
-    write_json_atomically(path, known)
+    names = {case.name for case in cases}
     try:
-        return {
-            kind: {name: Case(name, image, label) for name, image, label in known.get(kind, [])} for kind in SOURCES
-        }
+        for other in set(SOURCES) - {kind}:
+            known[other] = [[name, image, label] for name, image, label in known.get(other, []) if name not in names]
+        write_json_atomically(path, known)
+        return {kind: {name: Case(name, image, label) for name, image, label in known[kind]} for kind in SOURCES}
     except (TypeError, ValueError) as error:
         raise UserError("{}: is damaged: delete it".format(path)) from error
 
@@ -138,21 +140,6 @@ def _summary(path):
 
 def _has_mask(model_dir, case):
     return os.path.exists(mask_path(model_dir, case))
-
-
-def _epochs(logs):
-    """The means of the logs' epochs: (how many logs have any, {epoch: {metric: mean}})."""
-    folds = [epochs for epochs in (read_epochs(log) for log in logs if os.path.exists(log)) if epochs]
-    together = {}
-    for epochs in folds:
-        for epoch, values in epochs.items():
-            for name, value in values.items():
-                together.setdefault(epoch, {}).setdefault(name, []).append(value)
-    means = {
-        epoch: {name: sum(found) / len(found) for name, found in values.items()}
-        for epoch, values in sorted(together.items())
-    }
-    return len(folds), means
 
 
 def _pictures(model_dir, contents):

@@ -37,8 +37,12 @@ def encode(image, mask, truth, room):
     which slices show most; "image": JPEG of all axial slices, base64, "columns" to a row, each padded to "tile"
     pixels; "mask" and "truth" (or None): ``runs`` of the labels with x running fastest.
     """
+    labels = [sitk.Cast(label, sitk.sitkUInt8) for label in (mask, truth) if label is not None]
+    for label in labels:
+        # Headers may differ a little, and yet enough for two grids to be turned in two ways.
+        label.CopyInformation(image)
+    labels = [sitk.DICOMOrient(label, "LPS") for label in labels]
     image = sitk.DICOMOrient(image, "LPS")
-    labels = [sitk.DICOMOrient(label, "LPS") for label in (mask, truth) if label is not None]
     voxels = MOST_VOXELS
     while True:
         factors = shrink_factors(image.GetSize(), image.GetSpacing(), voxels)
