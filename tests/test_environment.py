@@ -17,6 +17,7 @@ ALWAYS = {
 }
 AMP = {"TF_ENABLE_AUTO_MIXED_PRECISION": "1"}
 NO_TF32 = {"NVIDIA_TF32_OVERRIDE": "0"}
+FOLDS = {"HOROVOD_STALL_CHECK_DISABLE": "1"}
 XLA = {"TF_XLA_FLAGS": "--tf_xla_cpu_global_jit"}
 LAUNCHERS = ["OMPI_COMM_WORLD_LOCAL_SIZE", "HOROVOD_LOCAL_SIZE", "MPI_LOCALNRANKS"]
 
@@ -30,7 +31,7 @@ def clean(monkeypatch):
 
 
 def params(**changes):
-    return dict({"threads": 3, "amp": False, "xla": False, "no_tf32": False}, **changes)
+    return dict({"threads": 3, "amp": False, "xla": False, "no_tf32": False, "folds": 0}, **changes)
 
 
 def configured(**changes):
@@ -53,17 +54,18 @@ class TestConfigure:
             ({"amp": True}, AMP),
             ({"xla": True}, XLA),
             ({"no_tf32": True}, NO_TF32),
+            ({"folds": 5}, FOLDS),
             ({"amp": True, "xla": True}, dict(AMP, **XLA)),
         ],
     )
     def test_sets_what_is_asked_for_and_no_more(self, changes, more):
         assert configured(**changes) == dict(ALWAYS, **more)
 
-    @pytest.mark.parametrize("name", sorted(list(ALWAYS) + list(AMP) + list(XLA) + list(NO_TF32)))
+    @pytest.mark.parametrize("name", sorted(list(ALWAYS) + list(AMP) + list(XLA) + list(NO_TF32) + list(FOLDS)))
     def test_a_users_own_value_wins(self, monkeypatch, name):
         monkeypatch.setenv(name, "7")
-        changed = configured(amp=True, xla=True, no_tf32=True)
-        assert os.environ[name] == "7" and name not in changed and len(changed) == len(ALWAYS) + 2
+        changed = configured(amp=True, xla=True, no_tf32=True, folds=5)
+        assert os.environ[name] == "7" and name not in changed and len(changed) == len(ALWAYS) + 3
 
     def test_a_second_time_changes_nothing(self):
         configured(amp=True)
@@ -72,7 +74,7 @@ class TestConfigure:
     def test_does_not_load_tensorflow(self):
         code = (
             "import sys; from utils import environment;"
-            "environment.configure({'threads': None, 'amp': True, 'xla': True, 'no_tf32': True});"
+            "environment.configure({'threads': None, 'amp': True, 'xla': True, 'no_tf32': True, 'folds': 0});"
             "print(sorted(name for name in sys.modules if name.split('.')[0] in ('tensorflow', 'numpy')))"
         )
         assert run(code) == "[]"

@@ -40,6 +40,9 @@ def configure(params):
     defaults["TF_GPU_THREAD_MODE"] = "gpu_private"
     if params["no_tf32"]:
         defaults["NVIDIA_TF32_OVERRIDE"] = "0"
+    if params["folds"]:
+        # A worker whose folds are done waits for the others, and Horovod would tell of it every minute.
+        defaults["HOROVOD_STALL_CHECK_DISABLE"] = "1"
     if params["xla"]:
         # Without it, the just-in-time level leaves a graph on a CPU as it is.
         defaults["TF_XLA_FLAGS"] = "--tf_xla_cpu_global_jit"
