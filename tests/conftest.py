@@ -18,7 +18,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Before any test loads TensorFlow: one thread is quickest for tiny volumes, and repeatable.
-environment.configure({"threads": 1, "amp": False, "xla": False, "no_tf32": False})
+environment.configure({"threads": 1, "amp": False, "xla": False, "no_tf32": False, "folds": 0})
 
 
 @pytest.fixture(scope="session")
