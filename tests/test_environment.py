@@ -25,7 +25,7 @@ LAUNCHERS = ["OMPI_COMM_WORLD_LOCAL_SIZE", "HOROVOD_LOCAL_SIZE", "MPI_LOCALNRANK
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
     """None of the variables is set; afterwards all are as they were."""
-    for name in list(ALWAYS) + list(AMP) + list(XLA) + list(NO_TF32) + LAUNCHERS:
+    for name in list(ALWAYS) + list(AMP) + list(XLA) + list(NO_TF32) + list(FOLDS) + LAUNCHERS:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
