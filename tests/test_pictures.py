@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -7,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from training_logs import epoch, write_log
 
 from utils import pictures, slices
 from utils.errors import UserError
@@ -53,16 +53,6 @@ def panel_extents(shape, spacing):
     """Returns (width, height) in pixels of each panel."""
     boxes = pictures._panel_boxes(shape, spacing)
     return [(box[2] * 1200, box[3] * 450) for box in boxes]
-
-
-def write_log(path, *events, tail=""):
-    lines = ["DLLL " + json.dumps(dict({"type": "LOG"}, **event)) + "\n" for event in events]
-    path.write_text("".join(lines) + tail)
-    return str(path)
-
-
-def epoch(step, **data):
-    return {"step": step, "data": data}
 
 
 class TestCasePicture:

@@ -1,18 +1,7 @@
-import json
-
 import pytest
+from training_logs import epoch, write_log
 
-from utils.training_log import read_epochs
-
-
-def write_log(path, *events, tail=""):
-    lines = ["DLLL " + json.dumps(dict({"type": "LOG"}, **event)) + "\n" for event in events]
-    path.write_text("".join(lines) + tail)
-    return str(path)
-
-
-def epoch(step, **data):
-    return {"step": step, "data": data}
+from utils.training_log import mean_epochs, read_epochs
 
 
 class TestReadingEpochs:
@@ -53,3 +42,23 @@ class TestReadingEpochs:
     )
     def test_lines_that_are_no_events(self, tmp_path, tail):
         assert self.read(tmp_path, epoch([1], loss=0.5), tail=tail) == {1: {"loss": 0.5}}
+
+
+class TestMeanEpochs:
+    def test_are_those_of_the_logs_that_hold_any(self, tmp_path):
+        logs = [
+            write_log(tmp_path / "a", epoch([1], loss=0.5, soft_dice_A=0.4), epoch([2], loss=0.3)),
+            write_log(tmp_path / "b", epoch([1], loss=0.7)),
+            write_log(tmp_path / "empty"),
+            str(tmp_path / "missing"),
+        ]
+        count, means = mean_epochs(logs)
+        assert count == 2
+        assert means == {1: {"loss": pytest.approx(0.6), "soft_dice_A": 0.4}, 2: {"loss": 0.3}}
+
+    def test_of_one_log_are_its_own(self, tmp_path):
+        log = write_log(tmp_path / "a", epoch([1], loss=0.5), epoch([2], loss=0.3))
+        assert mean_epochs([log]) == (1, read_epochs(log))
+
+    def test_of_none(self):
+        assert mean_epochs([]) == (0, {})
