@@ -111,7 +111,9 @@ class TestWarped:
         label = (blob(shape, middle + arm, [5.0] * 3) >= np.exp(-1)).astype(np.uint8)
         _, moved = warped(label[..., None].astype(np.float32), label, Draw(angles=angles))
         assert moved.sum() / label.sum() == pytest.approx(1, rel=0.03)
-        np.testing.assert_allclose(centroid(moved) - middle, rotation(angles).dot(centroid(label) - middle), atol=0.1)
+        np.testing.assert_allclose(
+            centroid(moved) - middle, rotation(np.radians(angles)).dot(centroid(label) - middle), atol=0.1
+        )
 
     @pytest.mark.parametrize("angles", [(20.0, 0.0, 0.0), (0.0, -20.0, 0.0), (10.0, 20.0, -15.0)])
     def test_rotation_keeps_lengths_in_mm_where_the_spacing_is_known(self, angles):
@@ -121,7 +123,7 @@ class TestWarped:
         draw = Draw(angles=angles, spacing=tuple(spacing))
         _, moved = warped(label[..., None].astype(np.float32), label, draw)
         arms = [(centroid(one) - middle) * spacing for one in (label, moved)]
-        np.testing.assert_allclose(arms[1], rotation(angles).dot(arms[0]), atol=0.3)
+        np.testing.assert_allclose(arms[1], rotation(np.radians(angles)).dot(arms[0]), atol=0.3)
 
     def test_moves_are_scaled_and_turned_before_they_are_shifted(self):
         shape = (41, 41, 41)
@@ -160,22 +162,22 @@ class TestWarped:
 class TestRotation:
     @pytest.mark.parametrize("angles", [(0.0, 0.0, 0.0), (30.0, 0.0, 0.0), (0.0, 0.0, -75.0), (10.0, -20.0, 130.0)])
     def test_keeps_lengths_and_handedness(self, angles):
-        matrix = rotation(angles)
+        matrix = rotation(np.radians(angles))
         np.testing.assert_allclose(matrix.dot(matrix.T), np.eye(3), atol=1e-12)
         assert np.linalg.det(matrix) == pytest.approx(1)
 
     def test_leads_from_each_axis_to_the_next(self):
         axes = np.eye(3)
         for axis in range(3):
-            matrix = rotation(90 * axes[axis])
+            matrix = rotation(np.radians(90 * axes[axis]))
             np.testing.assert_allclose(matrix.dot(axes[axis - 2]), axes[axis - 1], atol=1e-12)
             np.testing.assert_allclose(matrix.dot(axes[axis]), axes[axis], atol=1e-12)
 
     def test_x_is_first(self):
-        x, y, z = (rotation(angles) for angles in ((10, 0, 0), (0, 20, 0), (0, 0, 30)))
-        np.testing.assert_allclose(rotation((10, 20, 30)), z.dot(y).dot(x), atol=1e-12)
+        x, y, z = (rotation(np.radians(angles)) for angles in ((10, 0, 0), (0, 20, 0), (0, 0, 30)))
+        np.testing.assert_allclose(rotation(np.radians((10, 20, 30))), z.dot(y).dot(x), atol=1e-12)
         # The sign of the turn about y differs in the tests' own, which goes from x to z.
-        np.testing.assert_allclose(rotation((10, -20, 30)), about_each_axis((10, 20, 30)), atol=1e-12)
+        np.testing.assert_allclose(rotation(np.radians((10, -20, 30))), about_each_axis((10, 20, 30)), atol=1e-12)
 
 
 class TestSources:

@@ -19,6 +19,7 @@ import SimpleITK as sitk
 
 from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
+from utils.warping import rotation
 
 TASK_NAME = "Task00_Phantom"
 LABELS = ("background", "Anterior", "Posterior")
@@ -149,20 +150,8 @@ def _make_direction(random, index):
     if (np.linalg.det(direction) < 0) != (index % 4 >= 2):
         direction[:, 0] *= -1.0
     if index % 2:
-        direction = _rotation(random.uniform(0.1, 0.5, size=3) * random.choice([-1.0, 1.0], size=3)).dot(direction)
+        direction = rotation(random.uniform(0.1, 0.5, size=3) * random.choice([-1.0, 1.0], size=3)).dot(direction)
     return direction
-
-
-def _rotation(angles):
-    """Return the rotation by three angles (radians) about the first, second and third axis in turn."""
-    rotation = np.eye(3)
-    for axis, angle in enumerate(angles):
-        first, second = (axis + 1) % 3, (axis + 2) % 3
-        turn = np.eye(3)
-        turn[first, first] = turn[second, second] = np.cos(angle)
-        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
-        rotation = turn.dot(rotation)
-    return rotation
 
 
 def _coordinates(shape):
@@ -192,7 +181,7 @@ def _make_body(random, shape):
     angles = np.radians([-24.0, 0.0, 0.0] + random.uniform(-9.0, 9.0, size=3))
     place = random.uniform(-0.07, 0.07, size=3)
     across, along, upward = np.tensordot(
-        _rotation(angles).T,
+        rotation(angles).T,
         np.stack(np.broadcast_arrays(*[axis - shift for axis, shift in zip(_coordinates(shape), place)])),
         axes=1,
     )

@@ -30,7 +30,7 @@ def sources(shape, draw):
     is that of a grid of voxels of the draw's spacing.
     """
     centre = (np.array(shape) - 1) / 2.0
-    inverse = rotation(draw.angles).T * draw.spacing / np.reshape(draw.spacing, [3, 1]) / draw.scale
+    inverse = rotation(np.radians(draw.angles)).T * draw.spacing / np.reshape(draw.spacing, [3, 1]) / draw.scale
     offsets = [np.arange(size) - middle - shift for size, middle, shift in zip(shape, centre, draw.shift)]
     along_x, along_y, along_z = np.ix_(*offsets)
     places = []
@@ -45,9 +45,9 @@ def sources(shape, draw):
 
 
 def rotation(angles):
-    """The 3 x 3 rotation by ``angles`` (degrees) about x, then y, then z: from x to y for one about z, and so on."""
+    """The 3 x 3 rotation by ``angles`` (radians) about x, then y, then z: from x to y for one about z, and so on."""
     matrix = np.eye(3)
-    for axis, angle in enumerate(np.radians(angles)):
+    for axis, angle in enumerate(angles):
         first, second = (axis + 1) % 3, (axis + 2) % 3
         turn = np.eye(3)
         turn[first, first] = turn[second, second] = np.cos(angle)
