@@ -14,15 +14,16 @@ PYTEST_ARGS ?=
 # More arguments for benchmarks/bench.py, for example BENCH_ARGS="--only '*:train:2'".
 BENCH_ARGS ?=
 
-.PHONY: help setup demo bench test lint clean
+.PHONY: help setup demo bench test endurance lint clean
 
 help:
-	@echo 'make demo     train, evaluate and predict: the phantom task, or DATA_DIR=<MSD task> MODEL_DIR=<folder> EPOCHS=<n> BATCH_SIZE=<n>'
-	@echo 'make bench    speed beside that of the original, of PyTorch and of the machine; BENCH_ARGS="..." goes to bench.py'
-	@echo 'make test     the test suite; PYTEST_ARGS="..." goes to pytest'
-	@echo 'make lint     ruff: lint and format, without changing a file'
-	@echo 'make setup    only make the environment that the others need, Horovod included'
-	@echo 'make clean    delete the environments and all caches; data and results stay'
+	@echo 'make demo       train, evaluate and predict: the phantom task, or DATA_DIR=<MSD task> MODEL_DIR=<folder> EPOCHS=<n> BATCH_SIZE=<n>'
+	@echo 'make bench      speed beside that of the original, of PyTorch and of the machine; BENCH_ARGS="..." goes to bench.py'
+	@echo 'make test       the test suite; PYTEST_ARGS="..." goes to pytest'
+	@echo 'make endurance  the long tests: many kills, many damaged inputs, many and large cases; PYTEST_ARGS as above'
+	@echo 'make lint       ruff: lint and format, without changing a file'
+	@echo 'make setup      only make the environment that the others need, Horovod included'
+	@echo 'make clean      delete the environments and all caches; data and results stay'
 	@echo
 	@echo 'PYTHON=<name or path> picks the interpreter, and so the runtime:'
 	@echo '  Python 3.9 to 3.11   tf2, TensorFlow 2.15, in .venv (the default: the newest of them on this machine)'
@@ -40,6 +41,9 @@ bench:
 
 test:
 	@setup/run_in.sh horovod python -m pytest $(PYTEST_ARGS)
+
+endurance:
+	@setup/run_in.sh horovod python -m pytest -m endurance $(PYTEST_ARGS)
 
 lint:
 	@setup/run_in.sh tensorflow sh -c 'command -v ruff >/dev/null || { echo "make: ruff needs Python 3.7 or later" >&2; exit 2; }; \
