@@ -9,7 +9,7 @@ Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input c
 
 import warnings
 
-from benchmarks import noise
+from benchmarks import graphs
 from benchmarks.contender import Built
 from benchmarks.network import BASE_FILTERS, LEARNING_RATE
 from benchmarks.ours import params_of
@@ -87,33 +87,19 @@ def dice_loss(logits, labels):
     return 1.0 - tf.reduce_mean((2.0 * overlap + 1e-6) / (size + 1e-6))
 
 
-def _session():
-    from utils.tf_runtime import tf
-
-    session = tf.Session()
-    session.run(tf.global_variables_initializer())
-    return session
-
-
-def _parameters():
-    from utils.tf_runtime import tf
-
-    return sum(variable.shape.num_elements() for variable in tf.trainable_variables())
-
-
 def _training(network, size):
     """A function that does one step of training and returns the loss; and the number of parameters trained."""
     from utils.tf_runtime import tf
 
     with tf.Graph().as_default():
         tf.set_random_seed(0)
-        images, labels, fed = noise.placeholders(network, size, open_batch=False)
+        images, labels, fed = graphs.placeholders(network, size, open_batch=False)
         loss = dice_loss(logits_of(images, network, training=True), labels)
         optimizer = tf.train.RMSPropOptimizer(LEARNING_RATE, momentum=0.0, centered=True)
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
             train_op = optimizer.minimize(loss, global_step=tf.train.create_global_step())
-        session = _session()
-        return lambda: session.run([loss, train_op], fed)[0], _parameters()
+        session = graphs.session()
+        return lambda: session.run([loss, train_op], fed)[0], graphs.parameters()
 
 
 def _prediction(network, size):
@@ -122,8 +108,8 @@ def _prediction(network, size):
 
     with tf.Graph().as_default():
         tf.set_random_seed(0)
-        images, labels, fed = noise.placeholders(network, size, open_batch=False)
+        images, labels, fed = graphs.placeholders(network, size, open_batch=False)
         del fed[labels]
         probabilities = tf.nn.softmax(logits_of(images, network, training=False))
-        session = _session()
-        return lambda: session.run(probabilities, fed).flat[0], _parameters()
+        session = graphs.session()
+        return lambda: session.run(probabilities, fed).flat[0], graphs.parameters()

@@ -5,7 +5,7 @@ import operator
 import re
 import tempfile
 
-from benchmarks import noise
+from benchmarks import graphs
 from benchmarks.contender import Built
 from utils import environment
 from utils.errors import UserError
@@ -64,20 +64,6 @@ def _run_config():
     return tf.estimator.RunConfig(keep_checkpoint_max=2)
 
 
-def _parameters():
-    from utils.tf_runtime import tf
-
-    return sum(variable.shape.num_elements() for variable in tf.trainable_variables())
-
-
-def _session(config):
-    from utils.tf_runtime import tf
-
-    session = tf.Session(config=config)
-    session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
-    return session
-
-
 def _training(network, size, params, config, workers):
     """A function that does one step of training and returns the loss; and the number of parameters trained."""
     from model.model_fn import model_fn
@@ -91,13 +77,13 @@ def _training(network, size, params, config, workers):
     with tf.Graph().as_default():
         tf.set_random_seed(params["seed"])
         tf.train.create_global_step()
-        images, labels, fed = noise.placeholders(network, size, open_batch=True)
+        images, labels, fed = graphs.placeholders(network, size, open_batch=True)
         features = {"image": images, "weight": tf.constant(1.0)}
         spec = model_fn(features, labels, tf.estimator.ModeKeys.TRAIN, params, _run_config())
         equalise = workers.equaliser(tf.global_variables())
-        session = _session(config)
+        session = graphs.session(config)
         equalise(session)
-        return lambda: session.run([spec.loss, spec.train_op], fed)[0], _parameters()
+        return lambda: session.run([spec.loss, spec.train_op], fed)[0], graphs.parameters()
 
 
 def _saved_weights(params, folder):
@@ -117,10 +103,10 @@ def _prediction(network, size, params, config):
 
     with tf.Graph().as_default():
         tf.set_random_seed(params["seed"])
-        images, labels, fed = noise.placeholders(network, size, open_batch=True)
+        images, labels, fed = graphs.placeholders(network, size, open_batch=True)
         del fed[labels]
         params = dict(params, batch_size=size)
         spec = model_fn({"image": images}, None, tf.estimator.ModeKeys.PREDICT, params, _run_config())
         probabilities = spec.predictions["probabilities"]
-        session = _session(config)
+        session = graphs.session(config)
         return lambda: session.run(probabilities, fed).flat[0]

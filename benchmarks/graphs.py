@@ -1,4 +1,4 @@
-"""The one batch that contenders on TensorFlow work on, over and over."""
+"""What the contenders on TensorFlow share: the one batch they work on, over and over, sessions, parameter counts."""
 
 import numpy as np
 
@@ -21,3 +21,19 @@ def batch(network, size):
     shape = (size,) + tuple(network.input_shape)
     images = random.randn(*shape + (network.channels,)).astype(np.float32)
     return images, random.randint(network.classes, size=shape).astype(np.uint8)
+
+
+def session(config=None):
+    """A session of the default graph, with fresh variables."""
+    from utils.tf_runtime import tf
+
+    started = tf.Session(config=config)
+    started.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+    return started
+
+
+def parameters():
+    """How many numbers the default graph trains."""
+    from utils.tf_runtime import tf
+
+    return sum(variable.shape.num_elements() for variable in tf.trainable_variables())
