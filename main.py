@@ -3,14 +3,18 @@
 
 import sys
 
-from utils import environment, job, params
+from utils import check, environment, job, params
 from utils.errors import UserError, comes_from_interrupt
+from utils.modes import CHECK
 
 
 def main(argv=None):
     """Flags -> params -> Runner; returns the exit status."""
     try:
         settings = params.from_command_line(argv)
+        if settings["exec_mode"] == CHECK:
+            check.run(settings)
+            return 0
         cases = job.plan(settings)
         environment.configure(settings)
         # TensorFlow loads here: after flags and task are known to be good, and its environment is set.

@@ -25,13 +25,15 @@ class CrossValidation(Runner):
         self.workers.wait_for_all()
 
     def scored(self, writer):
-        """The ``CaseScores`` of the cases that this worker's folds hold out, each by the model that has not seen it."""
-        scores = []
+        """As ``Runner.scored``, of what this worker's folds hold out: each case by the model that has not seen it."""
+        scores, errors = [], []
         for fold, runner in self._own_folds():
             with headed("fold {}: ".format(fold)):
-                scores += runner.scored(writer)
+                own_scores, own_errors = runner.scored(writer)
+            scores += own_scores
+            errors += own_errors
         self._start_log()
-        return scores
+        return scores, errors
 
     def _own_folds(self):
         """The number and the ``Runner`` of each of this worker's folds, made when it is due."""

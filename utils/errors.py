@@ -1,4 +1,4 @@
-"""The one exception that means: the user can put this right."""
+"""The one exception that means: the user can put this right; and several of them in one."""
 
 
 class UserError(Exception):
@@ -7,6 +7,16 @@ class UserError(Exception):
     The message names the file or flag, what is wrong with it, and what to do. Entry points print it
     without a traceback and exit with status 2.
     """
+
+
+class UnusableFile(UserError):
+    """A file of one case is bad, beside which other cases may be good."""
+
+
+def unusable(errors, cases):
+    """One UserError for those of several of so many cases; where they are several, in a line each."""
+    between = "\n" if len(errors) > 1 else " "
+    return UserError(between.join(["%d of %d cases cannot be used:" % (len(errors), cases)] + list(map(str, errors))))
 
 
 def comes_from_interrupt(error):

@@ -46,9 +46,14 @@ def restore_probabilities(probabilities, like, settings):
 
 def resampled_shape(image, settings):
     """Voxels (X, Y, Z) of a scan before it is padded or cropped: the network's, or what ``spacing`` makes of it."""
+    return shape_before_padding(image.GetSize(), image.GetSpacing(), settings)
+
+
+def shape_before_padding(size, spacing, settings):
+    """The same of a scan of that size (voxels) and spacing (mm)."""
     if settings["fit"] == "resize":
         return tuple(settings["input_shape"])
-    extents = np.multiply(image.GetSize(), image.GetSpacing())
+    extents = np.multiply(size, spacing)
     # A header's spacing has six digits or so: 0.99999 mm are one voxel of 1 mm.
     return tuple(int(size) for size in np.maximum(1, np.round(extents / settings["spacing"])))
 

@@ -1,76 +1,28 @@
 """Every flag of main.py: meaning, unit, accepted values and default, in one table."""
 
-import math
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
-LARGEST_COUNT = 10**6
-LARGEST_SEED = 2**31 - 1
-LARGEST_SIDE = 1024
+from utils.flag_values import (
+    FILE,
+    FOLDER,
+    FOLDS,
+    LARGEST_COUNT,
+    LARGEST_FLOAT,
+    LARGEST_SEED,
+    LARGEST_SIDE,
+    SPACINGS,
+    SWITCH,
+    Kind,
+    choice,
+    positive,
+    real,
+    strength,
+    whole,
+)
+from utils.modes import MODES
+
 MOST_LEVELS = 6
 DEEPEST_BLOCK = 16
-MOST_FOLDS = 20
-
-
-def _switch(text):
-    return {"on": True, "off": False}.get(text)
-
-
-class Kind(NamedTuple):
-    """One sort of value: how it is read from text, which values are accepted, and how that is said."""
-
-    parse: Callable[[str], Any]
-    accepts: Callable[[Any], bool]
-    meaning: str
-    metavar: str
-
-
-def whole(low, high=LARGEST_COUNT):
-    """Whole numbers from `low` to `high`, both included."""
-
-    def accepts(value):
-        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-    return Kind(int, accepts, "a whole number from {} to {}".format(low, high), "N")
-
-
-def real(condition, meaning):
-    """Finite real numbers for which `condition` holds."""
-
-    def accepts(value):
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return number and math.isfinite(value) and condition(value)
-
-    return Kind(float, accepts, "a number " + meaning, "R")
-
-
-def strength(most):
-    """How strongly to augment: a real number from 0, for not at all, to `most`."""
-    return real(lambda value: 0 <= value <= most, "from 0 to {}".format(most))
-
-
-def choice(*values):
-    """One of `values`, which are all of one type."""
-    names = [str(value) for value in values]
-    kind = type(values[0])
-
-    def accepts(value):
-        return isinstance(value, kind) and value in values
-
-    meaning = "one of " + ", ".join(names) if len(names) > 1 else names[0]
-    return Kind(kind, accepts, meaning, "{" + ",".join(names) + "}")
-
-
-SWITCH = Kind(_switch, lambda value: isinstance(value, bool), "on or off", "on|off")
-FOLDER = Kind(str, lambda value: isinstance(value, str) and value != "", "a folder", "DIR")
-FILE = Kind(str, lambda value: isinstance(value, str) and value != "", "a file", "FILE")
-
-
-FOLDS = Kind(
-    int,
-    lambda value: whole(0, MOST_FOLDS).accepts(value) and value != 1,
-    "0 or a whole number from 2 to {}".format(MOST_FOLDS),
-    "N",
-)
 
 
 class Flag(NamedTuple):
@@ -115,11 +67,14 @@ def shown(value):
     return str(value)
 
 
-EXEC_MODES = choice("train", "evaluate", "predict", "train_and_predict", "train_and_evaluate")
-
 GROUPS = {
     "what to do": (
-        Flag("exec_mode", EXEC_MODES, "train_and_predict", "what to run, in this order"),
+        Flag(
+            "exec_mode",
+            choice(*MODES),
+            "train_and_predict",
+            "what to run, in this order; check reads the whole task, tells what is wrong with it, and trains nothing",
+        ),
         Flag(
             "recipe",
             choice("reference", "tuned"),
@@ -184,7 +139,7 @@ GROUPS = {
         ),
         Flag(
             "spacing",
-            real(lambda value: value > 0, "above 0"),
+            real(lambda value: SPACINGS[0] <= value <= SPACINGS[1], "from {:g} to {:g}".format(*SPACINGS)),
             None,
             "voxel size for --fit pad, in mm along the image's own axes (default: the median of the training images)",
             (3, 3),
@@ -299,7 +254,7 @@ GROUPS = {
         ),
         Flag(
             "cross_entropy_weight",
-            real(lambda value: value > 0, "above 0"),
+            positive(LARGEST_COUNT),
             3.0,
             "what cross-entropy or focal loss count beside the Dice",
         ),
@@ -315,7 +270,7 @@ GROUPS = {
             "rmsprop",
             "optimizer: centred RMSProp, Adam, or gradient descent with Nesterov --momentum",
         ),
-        Flag("base_lr", real(lambda value: value > 0, "above 0"), 0.0001, "learning rate, at its highest"),
+        Flag("base_lr", positive(LARGEST_FLOAT), 0.0001, "learning rate, at its highest"),
         Flag(
             "lr_schedule",
             choice("constant", "cosine", "polynomial"),
@@ -397,7 +352,7 @@ GROUPS = {
         Flag("log_every", whole(1), 100, "optimizer steps between log lines of the training loss"),
         Flag("log_dir", FOLDER, None, "folder of dllogger.json (default: --model_dir)"),
         Flag("cache_dir", FOLDER, None, "folder of the preprocessed images (default: the folder cache in --model_dir)"),
-        Flag("output", FILE, None, "JSON file of what --benchmark measured"),
+        Flag("output", FILE, None, "JSON file of what --benchmark measured, or --exec_mode check found"),
         Flag("pictures", SWITCH, False, "leave a PNG per evaluated or predicted case, and one of the training curves"),
     ),
 }

@@ -1,10 +1,12 @@
 """The network's grid where the flags leave its choice to the task: ``auto`` shapes, no ``--spacing``."""
 
 import numpy as np
-import SimpleITK as sitk
 
-from utils.errors import UserError
+from utils import memory
+from utils.errors import UserError, unusable
+from utils.flag_values import SPACINGS
 from utils.flags import shown
+from utils.volumes import read_grid
 
 # Images that have room along an axis. Scans reach beyond what is segmented in them: the largest may lose a border
 # rather than have all others padded to their size.
@@ -45,9 +47,9 @@ def _input(params, cases):
     shape, spacing = params["input_shape"], params["spacing"]
     if shape != "auto" and (params["fit"] == "resize" or spacing is not None):
         return shape, spacing
-    sizes, spacings = (np.array(values, float) for values in zip(*(_grid_of(case.image) for case in cases)))
+    sizes, spacings = _grids(cases)
     if params["fit"] == "pad" and spacing is None:
-        spacing = np.median(spacings, axis=0).round(6).tolist()
+        spacing = np.maximum(np.median(spacings, axis=0).round(6), SPACINGS[0]).tolist()
     if shape == "auto":
         shape = _shape(sizes * spacings, spacing, np.median(spacings, axis=0), 2 ** len(params["downscale_blocks"]))
     return shape, spacing
@@ -60,7 +62,7 @@ def _shape(extents, spacing, median_spacing, step):
     else:
         steps = np.ceil(np.percentile(np.round(extents / spacing), PERCENT_WITH_ROOM, axis=0) / step)
     shape = [int(count) * step for count in np.maximum(1, steps)]
-    if np.prod(shape) > MOST_VOXELS:
+    if memory.voxels(shape) > MOST_VOXELS:
         raise UserError(
             "--input_shape auto: the images of this task need {} voxels, too many to train on at once: give "
             "--input_shape{}".format(" ".join(map(str, shape)), "" if spacing is None else " or a larger --spacing")
@@ -68,18 +70,14 @@ def _shape(extents, spacing, median_spacing, step):
     return shape
 
 
-def _grid_of(path):
-    """Voxels and spacing (mm) along the first three axes of an image file, of which only the header is read."""
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("NiftiImageIO")
-    reader.SetFileName(path)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise UserError("{}: cannot be read as NIfTI: get the file again or leave it out".format(path)) from error
-    size, spacing = reader.GetSize()[:3], reader.GetSpacing()[:3]
-    if not all(0 < length < np.inf for length in spacing):
-        raise UserError("{}: its voxels have the size {}: repair its header or leave it out".format(path, spacing))
-    if len(size) < 3:
-        raise UserError("{}: has {} dimensions: a scan has 3, or 4 with channels".format(path, len(size)))
-    return size, spacing
+def _grids(cases):
+    """Voxels [N, 3] and spacings (mm) [N, 3] of the images, of which only the headers are read."""
+    found, errors = [], []
+    for case in cases:
+        try:
+            found.append(read_grid(case.image))
+        except UserError as error:
+            errors.append(error)
+    if errors:
+        raise unusable(errors, len(cases))
+    return (np.array(values, float) for values in zip(*found))

@@ -3,7 +3,7 @@
 import os
 from typing import Any, Dict, NamedTuple, Tuple
 
-from utils import grid, launch, split, tasks
+from utils import grid, launch, network_memory, split, tasks
 from utils import params as params_file
 from utils.errors import UserError
 from utils.tasks import Case
@@ -29,11 +29,15 @@ def plan(params):
 
     Raises:
         UserError: the task cannot be read, is not what the model was trained for, or has no cases for a part
-            of the execution mode.
+            of the execution mode, or the network cannot fit in memory.
     """
     task = tasks.read_task(params["data_dir"]) if params["data_dir"] else None
-    if params["benchmark"]:
-        return _benchmark_job(task, params)
+    job = _benchmark_job(task, params) if params["benchmark"] else _planned(task, params)
+    network_memory.check(dict(params, **job.description), job)
+    return job
+
+
+def _planned(task, params):
     mode = params["exec_mode"]
     stored = params_file.binding_settings(params)
     job = Job(_describe(task, params) if stored is None else _described(stored, task, params))

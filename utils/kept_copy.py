@@ -9,10 +9,10 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from utils.environment import share_of_cores
-from utils.errors import UserError
+from utils.errors import UserError, unusable
 from utils.files import replace_on_success
 from utils.overlap import overlapped
-from utils.preprocessing import SETTINGS, prepare_case
+from utils.preprocessing import SETTINGS, check_scan, prepare_case
 from utils.tasks import Case
 
 # To be raised whenever preprocessing gives other arrays for the same files and settings.
@@ -23,17 +23,19 @@ Kept = NamedTuple("Kept", [("case", Case), ("image", str), ("label", Optional[st
 Kept.__doc__ = "A case and the .npy files of its float32 [X, Y, Z, C] image and its uint8 [X, Y, Z] label (or None)."
 
 
-def keep(cases, settings, directory, progress=None):
+def keep(cases, settings, directory, progress=None, later=()):
     """Preprocess cases on all cores, or find them preprocessed; return a list of Kept in the order of `cases`.
 
     A kept copy belongs to the content of the case's files and to the settings: when either changes,
-    another one is made. `progress(done, total)` is called after each case. Raises one UserError that
-    tells of every case that cannot be used; where they are several, in a line each.
+    another one is made. Of cases that are due `later` the header of the image is looked at and nothing is
+    kept. `progress(done, total)` is called after each case. Raises one UserError that tells of every case
+    that cannot be used; where they are several, in a line each.
     """
     _make_directory(directory)
     # Threads do, as SimpleITK, zlib and hashlib work outside Python's lock; and they are safe beside TensorFlow.
     with concurrent.futures.ThreadPoolExecutor(share_of_cores()) as executor:
         futures = [executor.submit(_keep_case, case, settings, directory) for case in cases]
+        futures += [executor.submit(check_scan, case.image, settings) for case in later]
         try:
             for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
                 if not isinstance(future.exception(), (UserError, type(None))):
@@ -46,7 +48,7 @@ def keep(cases, settings, directory, progress=None):
     errors = [future.exception() for future in futures if future.exception()]
     if errors:
         raise unusable(errors, len(futures))
-    return [future.result() for future in futures]
+    return [future.result() for future in futures[: len(cases)]]
 
 
 def keep_in_turn(cases, settings, directory, threads):
@@ -61,12 +63,6 @@ def keep_in_turn(cases, settings, directory, threads):
 
     _make_directory(directory)
     return overlapped(attempt, cases, threads)
-
-
-def unusable(errors, cases):
-    """One UserError for those of several of so many cases; where they are several, in a line each."""
-    between = "\n" if len(errors) > 1 else " "
-    return UserError(between.join(["%d of %d cases cannot be used:" % (len(errors), cases)] + list(map(str, errors))))
 
 
 def _make_directory(directory):

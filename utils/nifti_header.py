@@ -20,9 +20,12 @@ MILLIMETRES = 2
 NUMBER_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 READ_AT_ONCE = 1 << 20
 FARTHEST_VOXELS = 1 << 31
+# In any unit that there is.
+LEAST_SPACING, LARGEST_SPACING = 1e-5, 1e5
 
-Header = NamedTuple("Header", [("dimensions", Tuple[int, ...]), ("geometry", bytes)])
-Header.__doc__ = """Dimensions (dim[1] to dim[dim[0]]) and the geometry fields as `mask_header` takes them."""
+Header = NamedTuple("Header", [("dimensions", Tuple[int, ...]), ("geometry", bytes), ("number_type", np.dtype)])
+Header.__doc__ = """Dimensions (dim[1] to dim[dim[0]]), the geometry fields as `mask_header` takes them, type of the
+voxels."""
 
 # (offset, struct format) of pixdim[0] to pixdim[3], xyzt_units, and qform_code to srow_z.
 GEOMETRY_FIELDS = ((76, "4f"), (123, "B"), (252, "2h18f"))
@@ -32,6 +35,14 @@ class HeaderError(Exception):
     """The file is not a whole NIfTI-1 file; the message says why."""
 
 
+def read_header(path):
+    """Return the Header of a NIfTI-1 file (.nii or .nii.gz), of which no more is read.
+
+    Raises HeaderError for a file that is not NIfTI-1, OSError for one that cannot be opened.
+    """
+    return _read(path, lambda file: _header(file)[0])
+
+
 def check_file(path):
     """Return the Header of a NIfTI-1 file (.nii or .nii.gz) after making sure that its voxels are all there.
 
@@ -39,6 +50,10 @@ def check_file(path):
     HeaderError for a file that is not NIfTI-1 or not complete or has voxels that are not finite, OSError
     for one that cannot be opened.
     """
+    return _read(path, _check_content)
+
+
+def _read(path, read):
     with open(path, "rb") as file:
         start = file.read(2)
     if not start:
@@ -48,7 +63,7 @@ def check_file(path):
         raise HeaderError("is gzip-compressed: its name must end with .nii.gz")
     with gzip.open(path, "rb") if compressed else open(path, "rb") as file:
         try:
-            return _check_content(file)
+            return read(file)
         except (EOFError, zlib.error, OSError) as error:
             raise HeaderError("is damaged or cut off (%s)" % error) from error
 
@@ -85,6 +100,14 @@ def _pack(geometry):
 
 
 def _check_content(file):
+    header, voxels_at = _header(file)
+    file.seek(voxels_at)
+    _check_voxels(file, header.number_type, header.dimensions)
+    return header
+
+
+def _header(file):
+    """The Header, and the place of the voxels in the file."""
     content = file.read(SIZE)
     if len(content) < SIZE or content[344:348] != MAGIC:
         raise HeaderError("is not a NIfTI-1 file")
@@ -92,11 +115,9 @@ def _check_content(file):
     if struct.unpack_from(order + "i", content, 0)[0] != SIZE:
         raise HeaderError("is not a NIfTI-1 file")
     dimensions = _dimensions(content, order)
-    geometry = _geometry(content, order)
-    number_type = _number_type(content, order)
-    file.seek(_voxels_at(content, order))
-    _check_voxels(file, number_type, dimensions)
-    return Header(dimensions, geometry)
+    _check_spacing(content, order, dimensions)
+    header = Header(dimensions, _geometry(content, order), _number_type(content, order))
+    return header, _voxels_at(content, order)
 
 
 def _check_voxels(file, number_type, dimensions):
@@ -126,6 +147,13 @@ def _voxels_at(content, order):
     if not 0 <= offset < FARTHEST_VOXELS:
         raise HeaderError("says that its voxels begin at byte %g" % offset)
     return max(int(offset), SIZE)
+
+
+def _check_spacing(content, order, dimensions):
+    spacing = struct.unpack_from(order + "3f", content, 80)[: len(dimensions)]
+    # ITK would take the absolute value, and 1 for 0. (What is no number at all is told with the geometry.)
+    if any(size < LEAST_SPACING or size > LARGEST_SPACING for size in spacing):
+        raise HeaderError("has voxels of the size %s" % " x ".join("%g" % size for size in spacing))
 
 
 def _geometry(content, order):

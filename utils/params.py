@@ -7,6 +7,7 @@ from utils import launch, recipes
 from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
 from utils.flags import FLAGS, shown
+from utils.modes import BENCHMARK_MODES, CHECK, EVALUATION_MODES, PREDICTION_MODES, TRAINING_MODES
 from utils.parser import build_parser
 
 FILE_NAME = "params.json"
@@ -83,11 +84,8 @@ TASK_SETTINGS = ("task", "labels", "modalities")
 # Those that the task decides where the user leaves it to it.
 GRID_SETTINGS = ("input_shape", "crop_shape", "spacing")
 
-TRAINING_MODES = ("train", "train_and_predict", "train_and_evaluate")
-EVALUATION_MODES = ("evaluate", "train_and_evaluate")
-PREDICTION_MODES = ("predict", "train_and_predict")
-BENCHMARK_MODES = ("train", "predict")
-BENCHMARK_FLAGS = ("synthetic", "output")
+# Flags that need another, and what they belong to.
+NEEDS = {"synthetic": ("--benchmark", ()), "output": ("--benchmark or --exec_mode check", (CHECK,))}
 
 
 def from_command_line(argv=None):
@@ -114,7 +112,7 @@ def from_command_line(argv=None):
     _check_request(params)
     _check_folds(params, given)
     _check_effects(params, given)
-    if not params["benchmark"]:
+    if not params["benchmark"] and params["exec_mode"] != CHECK:
         _check_model_dir(params, stored)
     return params
 
@@ -160,9 +158,9 @@ def load(model_dir):
 def binding_settings(params):
     """Returns what `load` finds in the model's folder, or None where a run is not bound to it.
 
-    That is a benchmark, which measures what the flags say, and training where no checkpoint was saved yet.
+    That is a benchmark or a check, which do what the flags say, and training where no checkpoint was saved yet.
     """
-    if params["benchmark"]:
+    if params["benchmark"] or params["exec_mode"] == CHECK:
         return None
     return trained_settings(params["model_dir"]) if params["exec_mode"] in TRAINING_MODES else load(params["model_dir"])
 
@@ -209,7 +207,7 @@ def _complete_folders(params):
         params["log_dir"] = params["model_dir"]
     if params["cache_dir"] is None:
         params["cache_dir"] = os.path.join(params["model_dir"], "cache")
-    for name in ("data_dir", "model_dir", "log_dir", "cache_dir"):
+    for name in ("data_dir", "model_dir", "log_dir", "cache_dir", "output"):
         _check_encoding(name, params[name] or "")
     for name in ("model_dir", "log_dir", "cache_dir"):
         _check_folder(name, params[name], params[name])
@@ -226,7 +224,7 @@ def _check_encoding(flag, given):
     except UnicodeEncodeError as error:
         # Python found bytes that its locale cannot read; neither TensorFlow nor SimpleITK would take them back.
         raise UserError(
-            "--{} {}: is no text in this locale: set LC_ALL=C.UTF-8, or rename the folder".format(flag, ascii(given))
+            "--{} {}: is no text in this locale: set LC_ALL=C.UTF-8, or rename it".format(flag, ascii(given))
         ) from error
 
 
@@ -303,9 +301,9 @@ def _check_request(params):
     mode = params["exec_mode"]
     if params["benchmark"] and mode not in BENCHMARK_MODES:
         raise UserError("--benchmark: measures one thing: use --exec_mode {}".format(" or ".join(BENCHMARK_MODES)))
-    for name in BENCHMARK_FLAGS:
-        if params[name] and not params["benchmark"]:
-            raise UserError("--{}: belongs to --benchmark: add that or leave this out".format(name))
+    for name, (owner, modes) in NEEDS.items():
+        if params[name] and not params["benchmark"] and mode not in modes:
+            raise UserError("--{}: belongs to {}: add that or leave this out".format(name, owner))
     if params["images"] is not None and mode not in PREDICTION_MODES:
         raise UserError("--images: --exec_mode {} predicts nothing; use {}".format(mode, " or ".join(PREDICTION_MODES)))
     if params["benchmark"] and params["images"] is not None:

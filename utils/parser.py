@@ -4,7 +4,9 @@ import argparse
 import difflib
 
 from utils.errors import UserError
-from utils.flags import FLAGS, GROUPS, SWITCH, shown
+from utils.flag_values import SWITCH
+from utils.flags import FLAGS, GROUPS, shown
+from utils.printable import printable
 from utils.recipes import RECIPES
 
 MOST_MEANT = 5
@@ -47,13 +49,13 @@ class Parser(argparse.ArgumentParser):
 def _about_unknown(arguments):
     unknown = next((text for text in arguments if text.startswith("-")), None)
     if unknown is None:
-        return "{}: does not belong to any flag (see --help)".format(arguments[0])
+        return "{}: does not belong to any flag (see --help)".format(printable(arguments[0]))
     unknown = unknown.split("=")[0]
     word = unknown.strip("-")
     holding = [name for name in FLAGS if word in name.split("_")]
     near = holding if 0 < len(holding) <= MOST_MEANT else difflib.get_close_matches(word, FLAGS, n=1)
     meant = "; did you mean {}?".format(" or ".join("--" + name for name in near)) if near else ""
-    return "{}: no such flag{} (see --help)".format(unknown, meant)
+    return "{}: no such flag{} (see --help)".format(printable(unknown), meant)
 
 
 def _reader(flag):

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from utils.errors import UserError
-from utils.fitting import fit_image, fit_label
-from utils.volumes import read_channels, read_label
+from utils import memory
+from utils.errors import UnusableFile
+from utils.fitting import fit_image, fit_label, shape_before_padding
+from utils.volumes import channels_of, read_channels, read_label, scan_header
 
 SETTINGS = ("input_shape", "fit", "spacing", "resize_interpolator", "data_normalization", "classes", "channels")
 
@@ -31,17 +32,43 @@ def prepare_image(channels, settings):
     return np.stack([fit_image(channel, settings, normalize) for channel in channels], axis=-1)
 
 
+def check_scan(path, settings):
+    """Raises UserError where the header of a scan alone tells that it cannot be used."""
+    found, expected = channels_of(scan_header(path)), settings["channels"]
+    if found != expected:
+        raise UnusableFile(
+            "%s: has %d channel%s where %d are expected: check the modalities of the task"
+            % (path, found, "" if found == 1 else "s", expected)
+        )
+
+
+def read_scan(path, settings):
+    """Return the channels of a scan as `utils.volumes.read_channels` does, once it is known that they can be used."""
+    check_scan(path, settings)
+    channels = read_channels(path)
+    check_memory(path, channels[0].GetSize(), channels[0].GetSpacing(), settings)
+    return channels
+
+
+def check_memory(path, size, spacing, settings):
+    """Raises UserError where a scan of that size (voxels) and spacing (mm) is too large once it is resampled."""
+    shape = shape_before_padding(size, spacing, settings)
+    flag, advice = ("spacing", "larger") if settings["fit"] == "pad" else ("input_shape", "smaller")
+    memory.refuse_beyond(
+        memory.voxels(shape) * settings["channels"] * memory.FLOAT,
+        "--%s %s: %s would have %s voxels, which take"
+        % (flag, " ".join("%g" % value for value in settings[flag]), path, memory.by_axis(shape)),
+        "use a %s one" % advice,
+        UnusableFile,
+    )
+
+
 def prepare_case(case, settings):
     """Read a case; return its image, np.float32 [X, Y, Z, C], and its label, np.uint8 [X, Y, Z] or None.
 
     Raises UserError where a file cannot be used, or has not settings["channels"] channels.
     """
-    channels = read_channels(case.image)
-    if len(channels) != settings["channels"]:
-        raise UserError(
-            "%s: has %d channel%s where %d are expected: check the modalities of the task"
-            % (case.image, len(channels), "" if len(channels) == 1 else "s", settings["channels"])
-        )
+    channels = read_scan(case.image, settings)
     image = prepare_image(channels, settings)
     if case.label is None:
         return image, None

@@ -15,10 +15,10 @@ from utils import augmentation, data_loader, predictions, report, run_log, split
 from utils import params as params_file
 from utils.case_table import gathered
 from utils.environment import threads
-from utils.errors import UserError
+from utils.errors import UnusableFile, UserError, unusable
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
-from utils.kept_copy import keep, keep_in_turn, unusable
+from utils.kept_copy import keep, keep_in_turn
 from utils.masks import MaskWriter
 from utils.overlap import overlapped
 from utils.page import build as page
@@ -111,7 +111,6 @@ class Runner:
         if self.workers.is_first:
             self._write_settings()
             self._write_split()
-        volumes = self._volumes(self.workers.share(self.job.training), "preparing training cases")
         plan = self._training_plan(len(self.job.training))
         first_step, last_step = self._last_step(), self.params["train_epochs"] * plan.steps_per_epoch
         if first_step >= last_step:
@@ -119,20 +118,34 @@ class Runner:
                 "{}: has been trained for {} epochs already".format(self.model_dir, first_step // plan.steps_per_epoch)
             )
             return
+        volumes, held_out = self._training_volumes()
         done = {"initial": plan.cases_before(first_step)}
         with self._progress(plan.cases_before(last_step), "training", "images", **done) as progress:
-            hooks = self._training_hooks(plan, progress)
+            hooks = self._training_hooks(plan, progress, held_out)
             self._fit(
                 lambda: data_loader.training_dataset(volumes, plan, first_step, last_step), plan, hooks, last_step
             )
         self.workers.wait_for_all()
 
-    def _training_hooks(self, plan, progress):
+    def _training_volumes(self):
+        """This worker's training cases and held-out ones, as Volumes.
+
+        All that this run is going to read is read here, if only the headers of what it will predict: what came to
+        light in the morning would have cost the night.
+        """
+        measures = self.params["evaluate_every"] or self.params["exec_mode"] in params_file.EVALUATION_MODES
+        training, held_out = (self.workers.share(cases) for cases in (self.job.training, self.job.held_out))
+        kept = self._kept_together(
+            training + (held_out if measures else ()), "preparing cases", self.workers.share(self.job.predicted)
+        )
+        return data_loader.Volumes(kept[: len(training)]), data_loader.Volumes(kept[len(training) :])
+
+    def _training_hooks(self, plan, progress, held_out):
         hooks = self.workers.hooks()
         hooks.append(TrainingHook(self.workers, plan, progress, self.params["log_every"], self.model_dir))
         # After the hook that times the steps, so that training's images per second leave evaluation out.
         if self.job.held_out and self.params["evaluate_every"]:
-            hooks.append(self._evaluation_hook(plan))
+            hooks.append(self._evaluation_hook(plan, held_out))
         return hooks
 
     def _fit(self, batches, plan, hooks, last_step):
@@ -162,10 +175,10 @@ class Runner:
         step = _step_of(_latest_checkpoint(self.model_dir)) if trained else 0
         return int(self.workers.gather([[step]])[0, 0])
 
-    def _evaluation_hook(self, plan):
+    def _evaluation_hook(self, plan, held_out):
         return EvaluationHook(
             workers=self.workers,
-            volumes=self._volumes(self.workers.share(self.job.held_out), "preparing held-out cases"),
+            volumes=held_out,
             image_shape=self.params["input_shape"] + [len(self.params["modalities"])],
             network=functools.partial(probabilities_of, params=self.params),
             structures=self.structures,
@@ -178,23 +191,31 @@ class Runner:
     def evaluate(self):
         """Score the held-out cases: the probabilities on the network's grid, and the masks written."""
         writer = MaskWriter(self.params, self.structures)
-        scores = self._everyones(self.scored(writer), report.CaseScores, self.job.held_out)
-        if self.workers.is_first:
+        scores, errors = self.scored(writer)
+        self._leave_out(errors, self.job.held_out)
+        scores = self._everyones(scores, report.CaseScores, self.job.held_out)
+        if self.workers.is_first and scores:
             self._report(scores)
             writer.tell()
             self._leave_page(self.job.held_out)
 
     def scored(self, writer):
-        """The ``CaseScores`` of this worker's share of the held-out cases, whose masks ``writer`` writes."""
+        """The ``CaseScores`` of this worker's share of the held-out cases, and UserErrors of those that are bad.
+
+        Their masks are written by ``writer``.
+        """
         cases = self.workers.share(self.job.held_out)
 
         def score(predicted):
             kept, probabilities = predicted
             return writer.evaluate(kept.case, probabilities, data_loader.view(kept.label))
 
-        scores, errors = self._use_each(cases, score, "evaluating")
-        self._stop_together(unusable(errors, len(cases)) if errors else None)
-        return scores
+        return self._use_each(cases, score, "evaluating")
+
+    def _leave_out(self, errors, cases):
+        """Let the run go on without some of the cases, and tell of them at its end."""
+        if errors:
+            self._left_out = unusable(errors, len(cases))
 
     def _everyones(self, figures, kind, cases):
         """The figures of all workers' cases, in the order of the cases."""
@@ -224,8 +245,7 @@ class Runner:
             return writer.write(kept.case, probabilities)
 
         made, errors = self._use_each(cases, write, "predicting")
-        if errors:
-            self._left_out = unusable(errors, len(self.job.predicted))
+        self._leave_out(errors, self.job.predicted)
         made = self._everyones(made, predictions.CasePrediction, self.job.predicted)
         if self.workers.is_first:
             predictions.write(made, self.structures, self.model_dir, self._used())
@@ -249,14 +269,21 @@ class Runner:
     def _use_each(self, cases, use, description):
         """What ``use`` makes of the (Kept, probabilities) of each case, in order, and UserErrors of the others.
 
-        Reading, the network and ``use`` work at the same time. A UserError of ``use``, such as a full disk, is the
-        last.
+        Reading, the network and ``use`` work at the same time. A UserError of ``use`` that is not about one file, such
+        as a full disk, is the last.
         """
+
+        def attempt(predicted):
+            try:
+                return use(predicted)
+            except UnusableFile as error:
+                return UserError(str(error))
+
         results, errors, checkpoints = [], [], self._checkpoints()
         with self._progress(len(cases), description, "cases") as progress:
             try:
-                for result in overlapped(use, self._predicted(cases, checkpoints, errors), threads(self.params)):
-                    results.append(result)
+                for result in overlapped(attempt, self._predicted(cases, checkpoints, errors), threads(self.params)):
+                    (errors if isinstance(result, UserError) else results).append(result)
                     progress.update()
             except UserError as error:
                 errors.append(error)
@@ -325,20 +352,23 @@ class Runner:
         say("log: {}".format(log))
 
     def _volumes(self, cases, description):
-        with self._progress(len(cases), description, "cases") as progress:
-            kept, error = self._kept(cases, progress)
+        return data_loader.Volumes(self._kept_together(cases, description))
+
+    def _kept_together(self, cases, description, later=()):
+        with self._progress(len(cases) + len(later), description, "cases") as progress:
+            kept, error = self._kept(cases, progress, later)
         self._stop_together(error)
-        return data_loader.Volumes(kept)
+        return kept
 
     def _stop_together(self, error):
         """Raise this worker's UserError, if any; all workers learn of it before one waits for another that stopped."""
         if self.workers.gather([[error is not None]]).any():
             raise error or UserError("worker {}: stopped, since another one cannot go on".format(self.workers.rank))
 
-    def _kept(self, cases, progress):
+    def _kept(self, cases, progress, later):
         folder = self.params["cache_dir"]
         try:
-            return keep(cases, self._preparation(), folder, lambda done, total: progress.update()), None
+            return keep(cases, self._preparation(), folder, lambda done, total: progress.update(), later), None
         except UserError as error:
             return None, error
 

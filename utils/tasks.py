@@ -1,15 +1,16 @@
 """Which scans there are: `dataset.json` of a Medical Segmentation Decathlon task, or a list of files."""
 
 import os
-import unicodedata
 from typing import NamedTuple, Optional, Tuple
 
 from utils.errors import UserError
 from utils.files import read_json
+from utils.printable import is_printable
 
-UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 EXTENSIONS = (".nii.gz", ".nii")
 NAMED_AT_ONCE = 3
+# Labels are bytes.
+MOST_NAMES = 256
 
 Case = NamedTuple("Case", [("name", str), ("image", str), ("label", Optional[str])])
 Case.__doc__ = "One scan: its name (file name without extension), the path of its image, of its label or None."
@@ -45,16 +46,21 @@ def cases_of_images(paths):
     if not paths:
         raise UserError("--images: no file given: name at least one .nii or .nii.gz file")
     for path in paths:
-        if not _is_printable(path):
+        if not is_printable(path):
             raise UserError("--images: %s: has characters that cannot be shown: rename it" % ascii(path))
-    cases = tuple(Case(case_name(path), path, None) for path in paths)
+    try:
+        cases = tuple(Case(case_name(path), path, None) for path in paths)
+    except UserError as error:
+        raise UserError("--images: %s" % error) from error
     _refuse_missing([case.image for case in cases], "--images")
     _refuse_duplicates(cases, "--images")
     return cases
 
 
-def read_task(data_dir):
+def read_task(data_dir, refuse_cases=True):
     """Read `<data_dir>/dataset.json` and check that it describes files that are there.
+
+    Without `refuse_cases` missing files and cases of one name are let pass, for those who want to tell of each.
 
     Entries whose file name starts with `._` (left by macOS archives) are ignored. Raises UserError when
     the folder or the file is missing, the file has not the MSD form, a path leads out of the folder,
@@ -77,6 +83,8 @@ def read_task(data_dir):
     cases = task.training + task.test
     if not cases:
         raise UserError("%s: lists neither training nor test images: nothing can be done with it" % path)
+    if not refuse_cases:
+        return task
     _refuse_duplicates(cases, path)
     _refuse_missing([name for case in cases for name in (case.image, case.label) if name], path)
     return task
@@ -96,8 +104,8 @@ def _dataset_file(data_dir):
 
 def _task_name(content, data_dir, path):
     name = content.get("name", os.path.basename(os.path.abspath(data_dir)))
-    if not isinstance(name, str) or not name.strip():
-        raise UserError('%s: "name" must be a text' % path)
+    if not isinstance(name, str) or not name.strip() or not is_printable(name):
+        raise UserError('%s: "name" must be a text of one line' % path)
     return name
 
 
@@ -108,10 +116,14 @@ def _numbered_names(content, key, least, path):
     names = content[key]
     if not isinstance(names, dict) or not all(isinstance(name, str) and name.strip() for name in names.values()):
         raise UserError('%s: "%s" must be an object of numbers and names, such as {"0": "..."}' % (path, key))
+    if not all(map(is_printable, names.values())):
+        raise UserError('%s: "%s" has a name of several lines, or with characters that cannot be shown' % (path, key))
     try:
         by_number = {int(number): name for number, name in names.items()}
     except ValueError as error:
         raise UserError('%s: "%s" must have whole numbers as keys (%s)' % (path, key, _shown(error))) from error
+    if len(names) > MOST_NAMES:
+        raise UserError('%s: "%s" has %d names: %d are possible' % (path, key, len(names), MOST_NAMES))
     if len(names) < least or sorted(by_number) != list(range(len(names))):
         raise UserError(
             '%s: "%s" must number at least %d name%s 0, 1, 2, ... without a gap, not %s'
@@ -152,18 +164,13 @@ def _test_case(entry, data_dir, path):
 
 def _inside(name, data_dir, path):
     """Return the path of a file that dataset.json names, which must lie within the task's folder."""
-    if not name or not _is_printable(name):
+    if not name or not is_printable(name):
         raise UserError("%s: %s is not a file name" % (path, ascii(name)))
     folder = os.path.realpath(data_dir)
     resolved = os.path.realpath(os.path.join(folder, name))
     if os.path.isabs(name) or os.path.commonpath([folder, resolved]) != folder:
         raise UserError("%s: %s leads out of the task's folder: name files within it" % (path, _shown(name)))
     return os.path.join(data_dir, os.path.normpath(name))
-
-
-def _is_printable(text):
-    """Tell whether a text can be shown on one line of any terminal: no control characters, no broken encoding."""
-    return not any(unicodedata.category(character) in UNPRINTABLE for character in text)
 
 
 def _sorted_cases(cases):
@@ -192,4 +199,4 @@ def _first_few(names):
 
 def _shown(value):
     text = str(value)
-    return text if _is_printable(text) else ascii(text)
+    return text if is_printable(text) else ascii(text)

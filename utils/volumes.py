@@ -8,9 +8,10 @@ import gzip
 import numpy as np
 import SimpleITK as sitk
 
-from utils.errors import UserError
+from utils import memory
+from utils.errors import UnusableFile
 from utils.files import replace_on_success
-from utils.nifti_header import HeaderError, check_file, geometry_of, mask_header
+from utils.nifti_header import HeaderError, check_file, geometry_of, mask_header, read_header
 
 GRID_TOLERANCE = 1e-3
 GEOMETRY_KEY = "nifti_geometry"
@@ -26,33 +27,60 @@ def read_channels(path):
     (mm), origin (mm) and direction of the first three. Raises UserError for a file that cannot be read
     or is not 3-D or 4-D, and for voxels that are not finite.
     """
-    image, header = _read(path)
-    if image.GetDimension() == 3:
-        channels = [image]
-    elif image.GetDimension() == 4:
-        channels = _split(image)
-    else:
-        raise UserError("%s: has %d dimensions: a scan has 3, or 4 with channels" % (path, image.GetDimension()))
+    header = scan_header(path)
+    image = _read(path, header, memory.FLOAT)
+    channels = [image] if image.GetDimension() == 3 else _split(image)
     channels = [sitk.Cast(channel, sitk.sitkFloat32) for channel in channels]
     if not all(np.isfinite(sitk.GetArrayViewFromImage(channel)).all() for channel in channels):
-        raise UserError("%s: has voxels that are not finite numbers: repair or leave out this scan" % path)
+        raise UnusableFile("%s: has voxels that are not finite numbers: repair or leave out this scan" % path)
     for channel in channels:
         channel.SetMetaData(GEOMETRY_KEY, header.geometry.hex())
     return channels
 
 
+def scan_header(path):
+    """Return the `utils.nifti_header.Header` of a scan, of which no more is read.
+
+    Raises UserError for a file that cannot be read or is not 3-D or 4-D.
+    """
+    header = _checked(path, read_header)
+    if len(header.dimensions) not in (3, 4):
+        raise UnusableFile("%s: has %d dimensions: a scan has 3, or 4 with channels" % (path, len(header.dimensions)))
+    return header
+
+
+def channels_of(header):
+    """Return how many channels the scan of a header has."""
+    return header.dimensions[3] if len(header.dimensions) == 4 else 1
+
+
+def read_grid(path):
+    """Return the size (voxels) and the spacing (mm) of a scan, of which only the header is read.
+
+    Raises UserError as `scan_header` does.
+    """
+    scan_header(path)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("NiftiImageIO")
+    reader.SetFileName(path)
+    _checked(path, lambda path: reader.ReadImageInformation())
+    return reader.GetSize()[:3], reader.GetSpacing()[:3]
+
+
 def read_label(path, like, classes):
     """Return a label as a 3-D SimpleITK uint8 image of values 0 to `classes` - 1 on the grid of `like`.
 
-    Raises UserError for a file that cannot be read, one on another grid (size; spacing, origin and
-    direction within 1e-3), and for values that are no whole numbers or not in the range.
+    `like` may be None, of an image that cannot be read. Raises UserError for a file that cannot be read, one on
+    another grid (size; spacing, origin and direction within 1e-3), and for values that are no whole numbers or
+    not in the range.
     """
-    label, _ = _read(path)
-    _check_grid(path, label, like)
+    label = _read(path, _checked(path, read_header), 1)
+    if like is not None:
+        _check_grid(path, label, like)
     values = sitk.GetArrayViewFromImage(label)
     wrong = values[~((values >= 0) & (values < classes) & (values == np.floor(values)))]
     if wrong.size:
-        raise UserError(
+        raise UnusableFile(
             "%s: has the value %g: labels of this task are whole numbers from 0 to %d" % (path, wrong[0], classes - 1)
         )
     return sitk.Cast(label, sitk.sitkUInt8)
@@ -97,16 +125,29 @@ def write_mask(mask, like, path):
             file.write(content)
 
 
-def _read(path):
+def _read(path, header, bytes_per_voxel):
+    """The image, which is going to take so many bytes per voxel beside those in the file."""
+    size = header.dimensions
+    memory.refuse_beyond(
+        memory.voxels(size) * (header.number_type.itemsize + bytes_per_voxel),
+        "%s: its %s voxels need" % (path, memory.by_axis(size)),
+        "leave it out, or get it again if it is smaller than that",
+        UnusableFile,
+    )
+    _checked(path, check_file)
+    return _checked(path, lambda path: sitk.ReadImage(path, imageIO="NiftiImageIO"))
+
+
+def _checked(path, read):
+    """What `read(path)` returns; UserError for what it raises."""
     try:
-        header = check_file(path)
-        return sitk.ReadImage(path, imageIO="NiftiImageIO"), header
+        return read(path)
     except HeaderError as error:
-        raise UserError("%s: %s: get the file again or leave it out" % (path, error)) from error
+        raise UnusableFile("%s: %s: get the file again or leave it out" % (path, error)) from error
     except OSError as error:
-        raise UserError("%s: cannot be read (%s)" % (path, error.strerror)) from error
+        raise UnusableFile("%s: cannot be read (%s)" % (path, error.strerror)) from error
     except RuntimeError as error:
-        raise UserError("%s: cannot be read as NIfTI (%s)" % (path, _last_line(error))) from error
+        raise UnusableFile("%s: cannot be read as NIfTI (%s)" % (path, _last_line(error))) from error
 
 
 def _split(image):
@@ -116,11 +157,11 @@ def _split(image):
 
 def _check_grid(path, label, like):
     if label.GetSize() != like.GetSize():
-        raise UserError("%s: has the size %s, its image %s" % (path, label.GetSize(), like.GetSize()))
+        raise UnusableFile("%s: has the size %s, its image %s" % (path, label.GetSize(), like.GetSize()))
     for name in ("Spacing", "Origin", "Direction"):
         own, expected = (getattr(image, "Get" + name)() for image in (label, like))
         if not np.allclose(own, expected, rtol=0, atol=GRID_TOLERANCE):
-            raise UserError("%s: has the %s %s, its image %s" % (path, name.lower(), own, expected))
+            raise UnusableFile("%s: has the %s %s, its image %s" % (path, name.lower(), own, expected))
 
 
 def _last_line(error):

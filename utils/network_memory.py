@@ -1,0 +1,39 @@
+"""Whether the network can fit in memory at the shape and batch size that are asked for: a bound from below."""
+
+from utils import hardware, memory
+from utils.flags import shown
+
+# Values per voxel that the first convolution leaves, as in model.vnet.
+BASE_FILTERS = 16
+# In training, what a layer gives and its gradient are there at the same time.
+COPIES_IN_TRAINING = 2
+HALF = 2
+
+
+def check(params, job):
+    """Raise UserError where training, or else prediction and evaluation, cannot fit in this machine's memory.
+
+    ``params`` with what ``job.description`` adds. The memory of GPUs is not known before TensorFlow is loaded: where
+    there are any, nothing is refused.
+    """
+    if hardware.gpu_names():
+        return
+    training = max([len(job.training)] + [len(fold.training) for fold in job.folds])
+    if training:
+        flag = "input_shape" if params["crop_shape"] is None else "crop_shape"
+        _refuse(params, flag, "training", min(params["batch_size"], training), COPIES_IN_TRAINING)
+    seen = max(len(job.held_out), len(job.predicted))
+    if seen:
+        _refuse(params, "input_shape", "prediction", min(params["prediction_batch_size"] or 1, seen), 1)
+
+
+def _refuse(params, flag, part, batch_size, copies):
+    number = HALF if params["amp"] else memory.FLOAT
+    per_voxel = memory.FLOAT * len(params["modalities"]) + number * BASE_FILTERS * copies
+    memory.refuse_beyond(
+        batch_size * memory.voxels(params[flag]) * per_voxel,
+        "--{} {}: {} {} image{} at a time takes".format(
+            flag, shown(params[flag]), part, batch_size, "" if batch_size == 1 else "s"
+        ),
+        "use a smaller one" + (" or a smaller --batch_size" if batch_size > 1 else ""),
+    )
