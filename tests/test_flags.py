@@ -106,7 +106,7 @@ class TestRefusals:
             ("--train_epochs 0", r"^--train_epochs: '0' is not"),
             ("--log_every 0", r"^--log_every: '0' is not"),
             ("--evaluate_every -1", r"^--evaluate_every: '-1' is not"),
-            ("--base_lr 0", r"^--base_lr: '0' is not a number above 0$"),
+            ("--base_lr 0", r"^--base_lr: '0' is not a number above 0 and up to 1e\+38$"),
             ("--base_lr inf", r"^--base_lr: 'inf' is not"),
             ("--base_lr nan", r"^--base_lr: 'nan' is not"),
             ("--momentum 1", r"^--momentum: '1' is not a number from 0 to below 1$"),
@@ -119,7 +119,7 @@ class TestRefusals:
             ("--input_shape", r"^--input_shape: expected at least one argument$"),
             ("--downscale_blocks 3 -3", r"^--downscale_blocks: '-3' is not a whole number from 1"),
             ("--downscale_blocks 1 1 1 1 1 1 1", r"^--downscale_blocks: takes 1 to 6 values, not 7$"),
-            ("--model_dir=", r"^--model_dir: '' is not a folder$"),
+            ("--model_dir=", r"^--model_dir: '' is not the name of a folder, on one line$"),
         ],
     )
     def test_value_is_refused_in_one_line(self, text, message):

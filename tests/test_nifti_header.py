@@ -1,10 +1,11 @@
+import os
 import struct
 
 import numpy as np
 import pytest
 from synthetic import DIRECTIONS, ORIGIN, SHAPE, SPACING, affine, image_of, raw_nifti, scan, write_image, written
 
-from utils.nifti_header import Header, HeaderError, check_file, geometry_of, mask_header
+from utils.nifti_header import Header, HeaderError, check_file, geometry_of, mask_header, read_header
 
 
 class TestCheckFile:
@@ -30,6 +31,22 @@ class TestCheckFile:
         content = raw_nifti() + struct.pack("<10f", *[float("nan")] * 10)
         assert check_file(written(tmp_path / "scan.nii", content)).dimensions == SHAPE
 
+    @pytest.mark.parametrize("spacing", [(0, 1, 1), (1, -2, 1), (1, 1, 1e-9), (1e9, 1, 1), (1, float("inf"), 1)])
+    def test_voxels_of_no_size(self, tmp_path, spacing):
+        with pytest.raises(HeaderError, match="has voxels of the size|is not a number"):
+            read_header(written(tmp_path / "scan.nii", raw_nifti(spacing=spacing)))
+
+    def test_an_axis_that_is_not_there_needs_no_size(self, tmp_path):
+        content = raw_nifti(array=scan(shape=(5, 7)), spacing=(1, 1, 0))
+        assert read_header(written(tmp_path / "scan.nii", content)).dimensions == (5, 7)
+
+    def test_the_header_alone(self, tmp_path):
+        whole, start = (written(tmp_path / name, raw_nifti()) for name in ("whole.nii", "start.nii"))
+        os.truncate(start, 352)
+        assert read_header(start) == check_file(whole)
+        with pytest.raises(HeaderError, match="is cut off"):
+            check_file(start)
+
     def test_a_file_that_cannot_be_opened(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             check_file(str(tmp_path / "none.nii"))
@@ -41,7 +58,7 @@ class TestMaskHeader:
         qform = (1, 0.1, -0.3, 0.5, 12.3, -7.7, 80.1)
         header = check_file(written(tmp_path / "scan.nii", raw_nifti(qform=qform, sform=(4,) + affine(direction))))
         content = mask_header(header.dimensions, header.geometry) + bytes(5 * 7 * 4)
-        assert check_file(written(tmp_path / "mask.nii.gz", content)) == header
+        assert check_file(written(tmp_path / "mask.nii.gz", content)) == header._replace(bytes_per_voxel=1)
 
 
 class TestGeometryOf:

@@ -4,6 +4,8 @@ Cases are read one per thread at a time, so that memory does not grow with their
 """
 
 import hashlib
+import os
+import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -63,12 +65,20 @@ def run(params):
             progress.update()
     settings, problem = _settings(params, task, findings)
     findings = _compared([_fitted(finding, settings) for finding in findings])
-    for line in table_lines(findings, task.labels[1:]) + summary_lines(findings, task, settings):
-        say(line)
+    _tell(table_lines(findings, task.labels[1:]) + summary_lines(findings, task, settings))
     if params["output"]:
         write_json_atomically(params["output"], as_json(findings, task))
         say("findings: {}".format(params["output"]))
     _refuse(findings, problem)
+
+
+def _tell(lines):
+    try:
+        for line in lines:
+            say(line)
+    except BrokenPipeError:
+        # Whoever read it, such as `head`, has seen enough. What is left in the buffer must go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def examined(task, case, part):

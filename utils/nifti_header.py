@@ -23,9 +23,9 @@ FARTHEST_VOXELS = 1 << 31
 # In any unit that there is.
 LEAST_SPACING, LARGEST_SPACING = 1e-5, 1e5
 
-Header = NamedTuple("Header", [("dimensions", Tuple[int, ...]), ("geometry", bytes), ("number_type", np.dtype)])
-Header.__doc__ = """Dimensions (dim[1] to dim[dim[0]]), the geometry fields as `mask_header` takes them, type of the
-voxels."""
+Header = NamedTuple("Header", [("dimensions", Tuple[int, ...]), ("geometry", bytes), ("bytes_per_voxel", int)])
+Header.__doc__ = """Dimensions (dim[1] to dim[dim[0]]), the geometry fields as `mask_header` takes them, bytes per
+voxel."""
 
 # (offset, struct format) of pixdim[0] to pixdim[3], xyzt_units, and qform_code to srow_z.
 GEOMETRY_FIELDS = ((76, "4f"), (123, "B"), (252, "2h18f"))
@@ -100,14 +100,14 @@ def _pack(geometry):
 
 
 def _check_content(file):
-    header, voxels_at = _header(file)
+    header, number_type, voxels_at = _header(file)
     file.seek(voxels_at)
-    _check_voxels(file, header.number_type, header.dimensions)
+    _check_voxels(file, number_type, header.dimensions)
     return header
 
 
 def _header(file):
-    """The Header, and the place of the voxels in the file."""
+    """The Header, the type of the voxels and their place in the file."""
     content = file.read(SIZE)
     if len(content) < SIZE or content[344:348] != MAGIC:
         raise HeaderError("is not a NIfTI-1 file")
@@ -116,8 +116,8 @@ def _header(file):
         raise HeaderError("is not a NIfTI-1 file")
     dimensions = _dimensions(content, order)
     _check_spacing(content, order, dimensions)
-    header = Header(dimensions, _geometry(content, order), _number_type(content, order))
-    return header, _voxels_at(content, order)
+    geometry, number_type = _geometry(content, order), _number_type(content, order)
+    return Header(dimensions, geometry, number_type.itemsize), number_type, _voxels_at(content, order)
 
 
 def _check_voxels(file, number_type, dimensions):

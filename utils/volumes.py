@@ -81,7 +81,8 @@ def read_label(path, like, classes):
     wrong = values[~((values >= 0) & (values < classes) & (values == np.floor(values)))]
     if wrong.size:
         raise UnusableFile(
-            "%s: has the value %g: labels of this task are whole numbers from 0 to %d" % (path, wrong[0], classes - 1)
+            "%s: has the value %g: labels of this task are whole numbers from 0 to %d: correct it, or dataset.json"
+            % (path, wrong[0], classes - 1)
         )
     return sitk.Cast(label, sitk.sitkUInt8)
 
@@ -129,7 +130,7 @@ def _read(path, header, bytes_per_voxel):
     """The image, which is going to take so many bytes per voxel beside those in the file."""
     size = header.dimensions
     memory.refuse_beyond(
-        memory.voxels(size) * (header.number_type.itemsize + bytes_per_voxel),
+        memory.voxels(size) * (header.bytes_per_voxel + bytes_per_voxel),
         "%s: its %s voxels need" % (path, memory.by_axis(size)),
         "leave it out, or get it again if it is smaller than that",
         UnusableFile,
@@ -145,9 +146,11 @@ def _checked(path, read):
     except HeaderError as error:
         raise UnusableFile("%s: %s: get the file again or leave it out" % (path, error)) from error
     except OSError as error:
-        raise UnusableFile("%s: cannot be read (%s)" % (path, error.strerror)) from error
+        raise UnusableFile("%s: cannot be read (%s): put it right or leave it out" % (path, error.strerror)) from error
     except RuntimeError as error:
-        raise UnusableFile("%s: cannot be read as NIfTI (%s)" % (path, _last_line(error))) from error
+        raise UnusableFile(
+            "%s: cannot be read as NIfTI (%s): get it again or leave it out" % (path, _last_line(error))
+        ) from error
 
 
 def _split(image):
@@ -157,11 +160,16 @@ def _split(image):
 
 def _check_grid(path, label, like):
     if label.GetSize() != like.GetSize():
-        raise UnusableFile("%s: has the size %s, its image %s" % (path, label.GetSize(), like.GetSize()))
+        raise UnusableFile(_another(path, "size", label.GetSize(), like.GetSize()))
     for name in ("Spacing", "Origin", "Direction"):
         own, expected = (getattr(image, "Get" + name)() for image in (label, like))
         if not np.allclose(own, expected, rtol=0, atol=GRID_TOLERANCE):
-            raise UnusableFile("%s: has the %s %s, its image %s" % (path, name.lower(), own, expected))
+            raise UnusableFile(_another(path, name.lower(), own, expected))
+
+
+def _another(path, what, own, expected):
+    own, expected = (", ".join("%.6g" % value for value in values) for values in (own, expected))
+    return "%s: has the %s (%s), its image (%s): draw it on its image's grid" % (path, what, own, expected)
 
 
 def _last_line(error):
