@@ -265,3 +265,17 @@ class TestProblems:
     def test_no_task(self, capsys):
         assert main.main(["--exec_mode", "check"]) == 2
         assert capsys.readouterr().err.startswith("main.py: error: --data_dir: --exec_mode check needs it")
+
+
+class TestFlags:
+    def test_a_model_is_left_alone(self, task, tmp_path, capsys):
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "params.json").write_text("[]")
+        assert main.main(["--exec_mode", "check", "--data_dir", task, "--model_dir", str(tmp_path / "model")]) == 0
+        assert (tmp_path / "model" / "params.json").read_text() == "[]"
+        assert os.listdir(str(tmp_path / "model")) == ["params.json"]
+
+    def test_output_belongs_to_it_or_to_a_benchmark(self, task, capsys):
+        assert main.main(["--exec_mode", "train", "--data_dir", task, "--output", "found.json"]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("main.py: error: --output: belongs to --benchmark or --exec_mode check: add that")

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from command_line import TINY, make_task, read_image, read_json, write_descripti
 from synthetic import DIRECTIONS, blob, grid_of, image_of, raw_nifti, scan, written
 
 import main
+from utils.errors import UserError
 from utils.volumes import read_channels
 
+NOBODY = 65534
 SPACE, LETTERS = "with  two spaces", "Kopf rechts \u00e4\u4e00\U0001f9e0 'a&b' %s"
 STRUCTURES = {"0": "background", "1": "H\u00f6hle links", "2": "<b>"}
 
@@ -150,13 +153,20 @@ class TestNames:
 
 
 class TestPermission:
-    def test_a_file_that_may_not_be_read(self, tmp_path):
-        # Root may read everything: as nobody, in a folder that all may enter.
-        from utils.errors import UserError
-
-        path = written(tmp_path / "scan.nii", raw_nifti())
-        os.chmod(path, 0)
-        if os.geteuid() == 0:
-            pytest.skip("root may read everything")
-        with pytest.raises(UserError, match=r"scan\.nii: cannot be read \(Permission denied\)"):
-            read_channels(path)
+    def test_a_file_that_may_not_be_read(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            path = os.path.join(folder, "scan.nii")
+            with open(path, "wb") as file:
+                file.write(raw_nifti())
+            os.chmod(path, 0)
+            is_root = os.geteuid() == 0
+            if is_root:
+                # Who may read everything: for a moment somebody else, then.
+                os.seteuid(NOBODY)
+            try:
+                with pytest.raises(UserError, match=r"scan\.nii: cannot be read \(Permission denied\)"):
+                    read_channels(path)
+            finally:
+                if is_root:
+                    os.seteuid(0)

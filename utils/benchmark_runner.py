@@ -39,7 +39,7 @@ class BenchmarkRunner(Runner):
         plan = self._training_plan(benchmark.rounded_up(len(self.job.training), images))
         if self.params["synthetic"]:
             return plan, lambda: benchmark.synthetic_dataset(self.params, steps, labelled=True)
-        own = self._volumes(self._share(self.job.training), "preparing training cases")
+        own = self._preparation.volumes(self._share(self.job.training), "preparing training cases")
         volumes = benchmark.cycled(own, plan.count)
         return plan, lambda: data_loader.training_dataset(volumes, plan, 0, steps)
 
@@ -59,7 +59,7 @@ class BenchmarkRunner(Runner):
     def _prediction_batches(self, steps):
         if self.params["synthetic"]:
             return lambda: benchmark.synthetic_dataset(self.params, steps, labelled=False)
-        volumes = self._volumes(self._share(self.job.predicted), "preparing images")
+        volumes = self._preparation.volumes(self._share(self.job.predicted), "preparing images")
         batch_size, shape = self.params["batch_size"], volumes.image(0).shape
         images = functools.partial(data_loader.repeated_images, volumes, steps * batch_size)
         return lambda: data_loader.streamed_dataset(images, shape, batch_size)

@@ -18,10 +18,11 @@ from utils.environment import threads
 from utils.errors import UnusableFile, UserError, unusable
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
-from utils.kept_copy import keep, keep_in_turn
+from utils.kept_copy import keep_in_turn
 from utils.masks import MaskWriter
 from utils.overlap import overlapped
 from utils.page import build as page
+from utils.preparation import Preparation
 from utils.progress import Progress, Silence, say
 from utils.session_config import cpu_session_config, prediction_batch_size, session_config
 from utils.tf_runtime import gpus, scale_loss, tf, version
@@ -87,6 +88,7 @@ class Runner:
         self.job = job
         self.model_dir = params["model_dir"]
         self.structures = job.description["labels"][1:]
+        self._preparation = Preparation(self.params, self.workers, self._progress)
         self._left_out = None
         self.config, notice = session_config(self.params, self.workers)
         self._start_log()
@@ -118,7 +120,7 @@ class Runner:
                 "{}: has been trained for {} epochs already".format(self.model_dir, first_step // plan.steps_per_epoch)
             )
             return
-        volumes, held_out = self._training_volumes()
+        volumes, held_out = self._preparation.training_volumes(self.job)
         done = {"initial": plan.cases_before(first_step)}
         with self._progress(plan.cases_before(last_step), "training", "images", **done) as progress:
             hooks = self._training_hooks(plan, progress, held_out)
@@ -126,19 +128,6 @@ class Runner:
                 lambda: data_loader.training_dataset(volumes, plan, first_step, last_step), plan, hooks, last_step
             )
         self.workers.wait_for_all()
-
-    def _training_volumes(self):
-        """This worker's training cases and held-out ones, as Volumes.
-
-        All that this run is going to read is read here, if only the headers of what it will predict: what came to
-        light in the morning would have cost the night.
-        """
-        measures = self.params["evaluate_every"] or self.params["exec_mode"] in params_file.EVALUATION_MODES
-        training, held_out = (self.workers.share(cases) for cases in (self.job.training, self.job.held_out))
-        kept = self._kept_together(
-            training + (held_out if measures else ()), "preparing cases", self.workers.share(self.job.predicted)
-        )
-        return data_loader.Volumes(kept[: len(training)]), data_loader.Volumes(kept[len(training) :])
 
     def _training_hooks(self, plan, progress, held_out):
         hooks = self.workers.hooks()
@@ -299,7 +288,9 @@ class Runner:
         def images():
             # In a thread of TensorFlow's, which would make errors of its own of what is raised here.
             try:
-                for kept in keep_in_turn(cases, self._preparation(), self.params["cache_dir"], threads(self.params)):
+                for kept in keep_in_turn(
+                    cases, self._preparation.settings, self.params["cache_dir"], threads(self.params)
+                ):
                     if isinstance(kept, UserError):
                         errors.append(kept)
                     else:
@@ -350,39 +341,6 @@ class Runner:
                 # A finished model whose log was moved away is still a good one.
                 say("no training curves: {}".format(error))
         say("log: {}".format(log))
-
-    def _volumes(self, cases, description):
-        return data_loader.Volumes(self._kept_together(cases, description))
-
-    def _kept_together(self, cases, description, later=()):
-        with self._progress(len(cases) + len(later), description, "cases") as progress:
-            kept, error = self._kept(cases, progress, later)
-        self._stop_together(error)
-        return kept
-
-    def _stop_together(self, error):
-        """Raise this worker's UserError, if any; all workers learn of it before one waits for another that stopped."""
-        if self.workers.gather([[error is not None]]).any():
-            raise error or UserError("worker {}: stopped, since another one cannot go on".format(self.workers.rank))
-
-    def _kept(self, cases, progress, later):
-        folder = self.params["cache_dir"]
-        try:
-            return keep(cases, self._preparation(), folder, lambda done, total: progress.update(), later), None
-        except UserError as error:
-            return None, error
-
-    def _preparation(self):
-        """The settings of ``utils.preprocessing``."""
-        return {
-            "input_shape": self.params["input_shape"],
-            "fit": self.params["fit"],
-            "spacing": self.params["spacing"],
-            "resize_interpolator": self.params["resize_interpolator"],
-            "data_normalization": self.params["data_normalization"],
-            "classes": len(self.params["labels"]),
-            "channels": len(self.params["modalities"]),
-        }
 
     def _estimator(self, folder, plan=None, weights=None):
         run_config = tf.estimator.RunConfig(

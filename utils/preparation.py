@@ -1,0 +1,65 @@
+"""The preprocessed cases of a run, or all that is wrong with them, known before the run goes on."""
+
+from utils import data_loader
+from utils import params as params_file
+from utils.errors import UserError
+from utils.kept_copy import keep
+
+
+class Preparation:
+    """Prepares one worker's share of the cases.
+
+    Args:
+        params: the params dict, with what the job's description adds.
+        workers: the ``utils.workers.Workers``.
+        progress: ``utils.progress.Progress``, or what stands in for it.
+
+    Attributes:
+        settings: those of ``utils.preprocessing``.
+    """
+
+    def __init__(self, params, workers, progress):
+        self.settings = {
+            "input_shape": params["input_shape"],
+            "fit": params["fit"],
+            "spacing": params["spacing"],
+            "resize_interpolator": params["resize_interpolator"],
+            "data_normalization": params["data_normalization"],
+            "classes": len(params["labels"]),
+            "channels": len(params["modalities"]),
+        }
+        self._params, self._workers, self._progress = params, workers, progress
+
+    def volumes(self, cases, description):
+        """The ``utils.data_loader.Volumes`` of cases that are this worker's.
+
+        Raises:
+            UserError: some cannot be used, be they this worker's or another's.
+        """
+        return data_loader.Volumes(self._kept_by_all(cases, description))
+
+    def training_volumes(self, job):
+        """The Volumes of this worker's training cases, and of its held-out ones where they are to be used.
+
+        All that this run is going to read is read here, if only the headers of what it will predict: what came to
+        light in the morning would have cost the night. Raises UserError as ``volumes`` does.
+        """
+        uses_held_out = self._params["evaluate_every"] or self._params["exec_mode"] in params_file.EVALUATION_MODES
+        training, held_out, predicted = map(self._workers.share, (job.training, job.held_out, job.predicted))
+        kept = self._kept_by_all(training + (held_out if uses_held_out else ()), "preparing cases", predicted)
+        return data_loader.Volumes(kept[: len(training)]), data_loader.Volumes(kept[len(training) :])
+
+    def _kept_by_all(self, cases, description, later=()):
+        with self._progress(len(cases) + len(later), description, "cases") as progress:
+            kept, error = self._kept(cases, progress, later)
+        # All workers learn of it before one waits for another that stopped.
+        if self._workers.gather([[error is not None]]).any():
+            raise error or UserError("worker {}: stopped, since another one cannot go on".format(self._workers.rank))
+        return kept
+
+    def _kept(self, cases, progress, later):
+        folder = self._params["cache_dir"]
+        try:
+            return keep(cases, self.settings, folder, lambda done, total: progress.update(), later), None
+        except UserError as error:
+            return None, error
