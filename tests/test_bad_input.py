@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 from bad_files import IMAGES, LABELS
-from command_line import STRUCTURES, TINY, make_task, read_description, read_image, read_json
+from command_line import STRUCTURES, TINY, make_task, read_description, read_image, read_json, write_description
 from synthetic import grid_of
 
 import main
@@ -16,7 +16,6 @@ from utils import masks
 
 GOOD = 3
 SORTS = [("image", sort) for sort in IMAGES] + [("label", sort) for sort in LABELS]
-ODD = "Kopf links \u4e00"
 
 
 class Run:
@@ -248,6 +247,82 @@ class TestEvaluation:
         run = Run("--exec_mode", "evaluate", "--data_dir", own.data_dir, "--model_dir", own.model_dir)
         assert run.errors.startswith("3 of 3 cases cannot be used:\n")
         assert read_json(own.model_dir, "evaluation.json") == before
+
+
+def _without(key):
+    return lambda description: {name: value for name, value in description.items() if name != key}
+
+
+def _with(**changes):
+    return lambda description: dict(description, **changes)
+
+
+def _naming(path):
+    return lambda description: dict(description, test=[path])
+
+
+DESCRIPTIONS = {
+    "no object": (lambda description: ["labels"], "must hold a JSON object"),
+    "no labels": (_without("labels"), 'has no "labels"'),
+    "no modality": (_without("modality"), 'has no "modality"'),
+    "no training": (_without("training"), '"training" must be a list'),
+    "labels as a list": (_with(labels=["background", "a"]), '"labels" must be an object of numbers and names'),
+    "too many labels": (_with(labels={str(n): str(n) for n in range(257)}), '"labels" has 257 names: 256 are possible'),
+    "a label left out": (_with(labels={"0": "background", "2": "a"}), '"labels" must number at least 2 names 0, 1, 2'),
+    "training as texts": (_with(training=["a.nii"]), '"training" must list objects'),
+    "test as numbers": (_with(test=[1]), '"test" must list file names'),
+    "nothing listed": (_with(training=[], test=[]), "lists neither training nor test images"),
+    "a path out of the folder": (_naming("../outside.nii"), "leads out of the task's folder"),
+    "an absolute path": (_naming("/etc/hostname.nii"), "leads out of the task's folder"),
+    "a link out of the folder": (_naming("link/outside.nii"), "leads out of the task's folder"),
+    "a file of another kind": (_naming("dataset.json"), "not a NIfTI file name"),
+}
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    data_dir = make_task(tmp_path_factory.mktemp("described"), training=3, test=0)
+    os.symlink(os.path.dirname(data_dir), os.path.join(data_dir, "link"))
+    with open(os.path.join(os.path.dirname(data_dir), "outside.nii"), "wb"):
+        pass
+    return data_dir, read_description(data_dir)
+
+
+class TestDescription:
+    """Of dataset.json, in whatever mode."""
+
+    @pytest.mark.parametrize("mode", ["check", "train", "train_and_evaluate", "train_and_predict"])
+    @pytest.mark.parametrize("sort", DESCRIPTIONS)
+    def test_is_refused_in_one_line(self, described, tmp_path, mode, sort):
+        data_dir, description = described
+        change, told = DESCRIPTIONS[sort]
+        write_description(data_dir, change(description))
+        self.assert_refused(data_dir, tmp_path, mode, told)
+
+    @pytest.mark.parametrize("mode", ["check", "train"])
+    @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"labels": }', b"[" * 10**5], ids=range(5))
+    def test_that_is_no_json(self, described, tmp_path, mode, content):
+        with open(os.path.join(described[0], "dataset.json"), "wb") as file:
+            file.write(content)
+        self.assert_refused(described[0], tmp_path, mode, "dataset.json: is damaged, no valid JSON")
+
+    @pytest.mark.parametrize("mode", ["check", "train"])
+    def test_that_is_missing(self, described, tmp_path, mode):
+        path = os.path.join(described[0], "dataset.json")
+        if os.path.exists(path):
+            os.remove(path)
+        self.assert_refused(described[0], tmp_path, mode, "has no dataset.json: give the folder of one task")
+
+    def test_a_case_that_is_listed_twice(self, described, tmp_path):
+        data_dir, description = described
+        write_description(data_dir, dict(description, test=["imagesTr/case_01.nii.gz"]))
+        self.assert_refused(data_dir, tmp_path, "train", "two images with the same name: case_01: rename one")
+
+    def assert_refused(self, data_dir, tmp_path, mode, told):
+        run = Run("--exec_mode", mode, "--data_dir", data_dir, "--model_dir", tmp_path / "model")
+        assert run.status == 2 and run.output == "" and run.errors.count("\n") == 1
+        assert data_dir in run.errors and told in run.errors
+        assert os.listdir(str(tmp_path)) == []
 
 
 def case_of(path):

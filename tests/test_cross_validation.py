@@ -19,6 +19,8 @@ from command_line import (
     voxels,
 )
 
+import main
+
 FOLDS = 3
 SETTINGS = (
     TINY_NETWORK
@@ -104,6 +106,22 @@ class TestScores:
     def test_their_masks_lie_together(self, folded):
         assert sorted(os.listdir(os.path.join(folded.model_dir, "eval"))) == [name + ".nii.gz" for name in NAMES]
 
+    def test_bad_cases_are_left_out_and_told_of_whichever_fold_they_are_in(self, folded, tmp_path, capsys):
+        task, model_dir = (
+            shutil.copytree(path, str(tmp_path / os.path.basename(path)))
+            for path in (folded.data_dir, folded.model_dir)
+        )
+        bad = [read_json(model_dir, "fold_{}".format(fold), "split.json")["held_out"][0] for fold in (0, 2)]
+        for name in bad:
+            open(os.path.join(task, "labelsTr", name + ".nii.gz"), "wb").close()
+        where = ["--data_dir", task, "--model_dir", model_dir]
+        assert main.main(["--exec_mode", "evaluate", "--threads", "1"] + where) == 2
+        told = capsys.readouterr().err.partition("main.py: error: ")[2].splitlines()
+        assert told[0] == "2 of 10 cases cannot be used:"
+        assert [name + ".nii.gz: is empty" in line for name, line in zip(bad, told[1:])] == [True, True]
+        scored = [case["case"] for case in read_json(model_dir, "evaluation.json")["cases"]]
+        assert sorted(scored + bad) == NAMES
+
 
 class TestPrediction:
     def test_is_the_mean_of_the_folds(self, folded, tmp_path):
@@ -130,6 +148,18 @@ class TestPrediction:
         arguments = ("--exec_mode", "predict", "--data_dir", folded.data_dir, "--model_dir", model_dir)
         succeed(*arguments + flags)
         assert len(os.listdir(os.path.join(model_dir, "eval"))) == TRAINING_CASES + TEST_CASES
+
+
+class TestBadCases:
+    def test_all_are_told_before_the_first_fold_is_trained(self, tmp_path, capsys):
+        task = make_task(tmp_path)
+        for part, name in (("imagesTr", "case_00"), ("labelsTr", "case_05"), ("imagesTs", "case_13")):
+            open(os.path.join(task, part, name + ".nii.gz"), "wb").close()
+        where = ["--data_dir", task, "--model_dir", str(tmp_path / "model")]
+        assert main.main(["--exec_mode", "train_and_predict", *map(str, SETTINGS), *where]) == 2
+        told = capsys.readouterr().err.partition("main.py: error: ")[2].splitlines()
+        assert told[0] == "3 of 15 cases cannot be used:" and len(told) == 4
+        assert checkpoint_steps(os.path.join(str(tmp_path / "model"), "fold_0")) == []
 
 
 class TestRefusals:

@@ -42,4 +42,5 @@ class CrossValidation(Runner):
         for fold, job in self.workers.share(list(enumerate(self.job.folds))):
             part = len(job.training) / (len(job.training) + len(job.held_out))
             own = dict(self.params, model_dir=folders[fold], log_dir=logs[fold], folds=0, train_split=part)
-            yield fold, Runner(own, job, self.workers.alone())
+            # What will be predicted is looked at before the first of them is trained.
+            yield fold, Runner(own, job._replace(predicted=self.job.predicted), self.workers.alone())
