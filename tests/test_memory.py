@@ -1,9 +1,13 @@
 import os
+import re
 import resource
+import struct
 import subprocess
 import sys
 
 import pytest
+from command_line import make_task, read_description, write_description
+from synthetic import raw_nifti, scan
 
 from utils import memory
 from utils.errors import UnusableFile, UserError
@@ -78,6 +82,53 @@ class TestRefusal:
     def test_of_one_file(self):
         with pytest.raises(UnusableFile):
             memory.refuse_beyond(10**30, "it takes", "use less", UnusableFile)
+
+
+CHECK_WITH_LITTLE = """
+import resource, sys
+import main
+with open("/proc/self/status") as file:
+    taken = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmSize"))
+allowed = taken + int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
+sys.exit(main.main(["--exec_mode", "check", "--threads", "1", "--data_dir", sys.argv[1]]))
+"""
+
+
+class TestRunningOut:
+    def test_a_scan_that_the_bound_lets_pass_is_one_bad_case(self, tmp_path):
+        # 128 MB of voxels, and room for one and a half of them.
+        task = make_task(tmp_path, training=1, test=1)
+        path = os.path.join(task, "imagesTs", "case_01.nii")
+        content = raw_nifti(array=scan(shape=(1, 1, 1)))[:352]
+        with open(path, "wb") as file:
+            file.write(content[:42] + struct.pack("<3h", 320, 320, 320) + content[48:])
+            file.truncate(352 + 4 * 320**3)
+        write_description(task, dict(read_description(task), test=["imagesTs/case_01.nii"]))
+        finished = subprocess.run(
+            [sys.executable, "-c", CHECK_WITH_LITTLE, task, str(6 * 320**3)],
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+        )
+        assert finished.returncode == 2, finished.stderr
+        told = finished.stderr.partition("main.py: error: ")[2]
+        assert re.match(
+            "1 of 2 cases cannot be used: {}: (takes more|cannot be read .*) memory".format(path), told
+        ), told
+        assert "case_00  training" in finished.stdout
+
+    @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("Failed to allocate memory for image.")])
+    def test_of_any_library(self, error):
+        with pytest.raises(UnusableFile, match="^scan.nii: takes more memory than there is: leave it out"):
+            with memory.running_out_over("scan.nii"):
+                raise error
+
+    def test_other_errors_are_others(self):
+        with pytest.raises(RuntimeError, match="a bug"):
+            with memory.running_out_over("scan.nii"):
+                raise RuntimeError("a bug")
 
 
 @pytest.mark.parametrize("shape, count", [((), 1), ((5, 7, 4), 140), ((10**9,) * 3, 10**27)])

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils import grid, network_memory, tasks
+from utils import grid, memory, network_memory, tasks
 from utils.check_summary import summary_lines
 from utils.check_table import table_lines
 from utils.environment import threads
@@ -100,7 +100,8 @@ def examined(task, case, part):
 
 def _channels(case, task):
     check_scan(case.image, {"channels": len(task.modalities)})
-    return read_channels(case.image)
+    with memory.running_out_over(case.image):
+        return read_channels(case.image)
 
 
 def _tried(read, problems):

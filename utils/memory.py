@@ -3,12 +3,13 @@
 The estimates are lower bounds: what they refuse fits on no account. What passes may still be too much.
 """
 
+import contextlib
 import functools
 import operator
 import os
 import resource
 
-from utils.errors import UserError
+from utils.errors import UnusableFile, UserError
 
 GIGABYTE = 1e9
 CGROUPS = "/sys/fs/cgroup"
@@ -64,6 +65,20 @@ def refuse_beyond(needed, what, advice, kind=UserError):
                 what, needed / GIGABYTE, there_is / GIGABYTE, advice
             )
         )
+
+
+@contextlib.contextmanager
+def running_out_over(path):
+    """Raises UnusableFile for what libraries raise where memory runs out within, over a file."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # SimpleITK's errors are all of one class.
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise UnusableFile(
+            "{}: takes more memory than there is: leave it out, or use a machine that has more".format(path)
+        ) from error
 
 
 def voxels(shape):

@@ -68,9 +68,10 @@ def prepare_case(case, settings):
 
     Raises UserError where a file cannot be used, or has not settings["channels"] channels.
     """
-    channels = read_scan(case.image, settings)
-    image = prepare_image(channels, settings)
-    if case.label is None:
-        return image, None
-    label = read_label(case.label, channels[0], settings["classes"])
-    return image, fit_label(label, settings)
+    with memory.running_out_over(case.image):
+        channels = read_scan(case.image, settings)
+        image = prepare_image(channels, settings)
+        if case.label is None:
+            return image, None
+        label = read_label(case.label, channels[0], settings["classes"])
+        return image, fit_label(label, settings)

@@ -11,7 +11,7 @@ import tempfile
 import dllogger
 from model.averaging import mirrorings
 from model.model_fn import model_fn, probabilities_of
-from utils import augmentation, data_loader, predictions, report, run_log, split
+from utils import augmentation, data_loader, memory, predictions, report, run_log, split
 from utils import params as params_file
 from utils.case_table import gathered
 from utils.environment import threads
@@ -264,7 +264,8 @@ class Runner:
 
         def attempt(predicted):
             try:
-                return use(predicted)
+                with memory.running_out_over(predicted[0].case.image):
+                    return use(predicted)
             except UnusableFile as error:
                 return UserError(str(error))
 
