@@ -70,7 +70,8 @@ def draw(path):
     axes.set_xlim(-0.2, 7 * COLUMN + WIDTH + 0.2)
     axes.set_ylim(-3 * ROW - 0.2, HEIGHT + 0.2)
     axes.axis("off")
-    figure.savefig(path)
+    with replace_on_success(path) as temporary:
+        figure.savefig(temporary)
 
 
 if __name__ == "__main__":

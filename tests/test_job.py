@@ -5,7 +5,7 @@ import shutil
 import pytest
 from command_line import STRUCTURES, TEST_CASES, TINY, TRAINING_CASES, make_task, read_description, write_description
 
-from utils import job, launch, params, split
+from utils import job, launch, model_settings, params, split
 from utils.errors import UserError
 
 
@@ -34,7 +34,9 @@ def pretend_training(data_dir, model_dir):
     """Leave in `model_dir` what planning looks at after a training run: settings, split, a checkpoint's name."""
     chosen = settings("train", data_dir, model_dir)
     planned = job.plan(chosen)
-    params.save(params.settings_of(dict(chosen, workers=launch.size(), **planned.description)), model_dir)
+    model_settings.save(
+        model_settings.settings_of(dict(chosen, workers=launch.size(), **planned.description)), model_dir
+    )
     sides = [names_of(planned.training), names_of(planned.held_out)]
     split.write_split(model_dir, chosen["train_split"], chosen["split_seed"], *sides)
     open(os.path.join(model_dir, "model.ckpt-4.index"), "w").close()

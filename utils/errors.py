@@ -19,6 +19,10 @@ def unusable(errors, cases):
     return UserError(between.join(["%d of %d cases cannot be used:" % (len(errors), cases)] + list(map(str, errors))))
 
 
+class CannotWrite(UserError):
+    """The system does not let a file be written, as on a full disk: others will fare no better."""
+
+
 def comes_from_interrupt(error):
     """Tells whether an exception is Ctrl-C, or what became of it on its way through a library."""
     while error is not None and not isinstance(error, KeyboardInterrupt):

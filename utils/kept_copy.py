@@ -119,5 +119,5 @@ def _is_whole(path, shape, dtype):
 
 
 def _save(path, array):
-    with replace_on_success(path) as temporary, open(temporary, "wb") as file:
+    with replace_on_success(path, durable=False) as temporary, open(temporary, "wb") as file:
         np.save(file, array, allow_pickle=False)

@@ -11,7 +11,7 @@ import tempfile
 import dllogger
 from model.averaging import mirrorings
 from model.model_fn import model_fn, probabilities_of
-from utils import augmentation, data_loader, memory, predictions, report, run_log, split
+from utils import augmentation, data_loader, memory, model_folder, model_settings, predictions, report, run_log, split
 from utils import params as params_file
 from utils.case_table import gathered
 from utils.environment import threads
@@ -148,7 +148,7 @@ class Runner:
             self._estimator(folder, plan).train(batches, hooks=hooks, max_steps=last_step)
 
     def _write_settings(self):
-        params_file.save(params_file.settings_of(self.params), self.model_dir)
+        model_settings.save(model_settings.settings_of(self.params), self.model_dir)
 
     def _write_split(self):
         names = [[case.name for case in cases] for cases in (self.job.training, self.job.held_out)]
@@ -160,7 +160,7 @@ class Runner:
 
     def _last_step(self):
         """Optimizer steps that the first worker finds in its last checkpoint; 0 where there is none."""
-        trained = self.workers.is_first and params_file.has_checkpoint(self.model_dir)
+        trained = self.workers.is_first and model_folder.has_checkpoint(self.model_dir)
         step = _step_of(_latest_checkpoint(self.model_dir)) if trained else 0
         return int(self.workers.gather([[step]])[0, 0])
 
@@ -252,7 +252,7 @@ class Runner:
 
     def _training_logs(self):
         """Paths of the logs that hold the epochs: this run's, or those of the folds."""
-        folders = params_file.model_folders(self.params["log_dir"], self.params["folds"])
+        folders = model_folder.model_folders(self.params["log_dir"], self.params["folds"])
         return [os.path.join(folder, run_log.FILE_NAME) for folder in folders]
 
     def _use_each(self, cases, use, description):
@@ -280,7 +280,7 @@ class Runner:
         return results, errors
 
     def _checkpoints(self):
-        return [_latest_checkpoint(folder) for folder in params_file.checkpoint_folders(self.params)]
+        return [_latest_checkpoint(folder) for folder in model_folder.checkpoint_folders(self.params)]
 
     def _predicted(self, cases, checkpoints, errors):
         """Each case's Kept and class probabilities float32 [X, Y, Z, K] in turn; UserErrors of others to ``errors``."""
