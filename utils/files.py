@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import time
 import uuid
 
 from utils.errors import CannotWrite, UserError
@@ -54,15 +55,17 @@ def _bring_to_disk(path):
         os.close(descriptor)
 
 
-def remove_leftovers(folder):
-    """Removes from a folder the temporary files of runs that were killed; nothing may be writing there.
+def remove_leftovers(folder, age=0):
+    """Removes from a folder the temporary files of killed runs that are `age` seconds old; nobody may be writing them.
 
     What cannot be removed is left: it is in nobody's way.
     """
     with contextlib.suppress(OSError):
         for name in filter(LEFTOVER.fullmatch, os.listdir(folder)):
             with contextlib.suppress(OSError):
-                os.remove(os.path.join(folder, name))
+                path = os.path.join(folder, name)
+                if not age or time.time() - os.stat(path).st_mtime >= age:
+                    os.remove(path)
 
 
 def write_json_atomically(path, value):
