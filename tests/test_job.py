@@ -172,6 +172,24 @@ class TestErrors:
         with pytest.raises(UserError, match=message):
             job.plan(settings(mode, own_task, model_dir))
 
+    def test_another_task_of_the_same_structures(self, own_task, model_dir):
+        pretend_training(own_task, model_dir)
+        change_description(own_task, name="Elsewhere")
+        for mode in "train", "evaluate", "train_and_predict", "train_and_evaluate":
+            with pytest.raises(
+                UserError, match="^--data_dir .*: is the task Elsewhere, but the .* was trained on Tiny"
+            ):
+                job.plan(settings(mode, own_task, model_dir))
+        assert len(job.plan(settings("predict", own_task, model_dir)).predicted) == TEST_CASES
+
+    def test_a_task_that_goes_by_the_name_of_its_folder(self, own_task, model_dir, tmp_path):
+        description = read_description(own_task)
+        del description["name"]
+        write_description(own_task, description)
+        pretend_training(own_task, model_dir)
+        moved = shutil.move(own_task, str(tmp_path / "moved"))
+        assert job.plan(settings("train", moved, model_dir)).description["task"] == "Task91_Own"
+
     def test_training_goes_on_with_no_other_cases(self, own_task, model_dir):
         pretend_training(own_task, model_dir)
         change_description(own_task, training=read_description(own_task)["training"][1:])

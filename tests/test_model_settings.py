@@ -107,6 +107,13 @@ class TestRuns:
         assert model_settings.runs(model_dir) == [{"started": "first"}]
         assert model_settings.load(model_dir)["seed"] == 7
 
+    def test_of_those_that_trained_nothing_the_last_are_kept(self, stored, model_dir, monkeypatch):
+        monkeypatch.setattr(model_settings, "OTHER_RUNS_KEPT", 2)
+        for number in range(6):
+            data = {"training": {}} if number in (1, 2) else {"predicted": {}}
+            model_settings.record_run({"started": number, "data": data}, model_dir)
+        assert [record["started"] for record in model_settings.runs(model_dir)] == [1, 2, 4, 5]
+
     def test_there_are_none(self, tmp_path, model_dir, stored):
         assert model_settings.runs(str(tmp_path)) == model_settings.runs(model_dir) == []
 

@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 
 import pytest
 from command_line import PROJECT
@@ -210,25 +209,3 @@ class TestFolder:
                 assert stat.S_IMODE(os.stat(lock_of(params)).st_mode) == 0o640
         finally:
             os.umask(before)
-
-
-class TestLeftovers:
-    def leave(self, folder, name):
-        os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, name)
-        open(path, "w").close()
-        return path
-
-    def test_of_killed_runs_are_removed(self, params):
-        model_dir, name = params["model_dir"], "." + 8 * "0af9" + ".params.json"
-        removed = [self.leave(os.path.join(model_dir, part), name) for part in ("", "eval", "best", "report")]
-        kept = [self.leave(os.path.join(model_dir, part), "." + part) for part in ("eval", "other")]
-        kept += [self.leave(os.path.join(model_dir, "other"), name), self.leave(params["cache_dir"], name)]
-        assert_free(params)
-        assert not any(map(os.path.exists, removed)) and all(map(os.path.exists, kept))
-
-    def test_of_shared_copies_those_of_yesterday(self, params):
-        old, new = (self.leave(params["cache_dir"], "." + 32 * digit + ".image.npy") for digit in "01")
-        os.utime(old, (time.time() - 90000,) * 2)
-        assert_free(params)
-        assert not os.path.exists(old) and os.path.exists(new)

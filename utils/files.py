@@ -6,7 +6,6 @@ import json
 import os
 import re
 import stat
-import time
 import uuid
 
 from utils.errors import CannotWrite, UserError
@@ -15,7 +14,6 @@ from utils.errors import CannotWrite, UserError
 ENDING = 20
 # What file systems say that have no fsync.
 NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
-LEFTOVER = re.compile(r"\.[0-9a-f]{32}\..+")
 
 
 @contextlib.contextmanager
@@ -53,19 +51,6 @@ def _bring_to_disk(path):
             raise
     finally:
         os.close(descriptor)
-
-
-def remove_leftovers(folder, age=0):
-    """Removes from a folder the temporary files of killed runs that are `age` seconds old; nobody may be writing them.
-
-    What cannot be removed is left: it is in nobody's way.
-    """
-    with contextlib.suppress(OSError):
-        for name in filter(LEFTOVER.fullmatch, os.listdir(folder)):
-            with contextlib.suppress(OSError):
-                path = os.path.join(folder, name)
-                if not age or time.time() - os.stat(path).st_mtime >= age:
-                    os.remove(path)
 
 
 def write_json_atomically(path, value):

@@ -75,6 +75,14 @@ def _described(stored, task, params):
                     ", ".join(stored[name]),
                 )
             )
+    named = task is not None and task.name != os.path.basename(os.path.abspath(params["data_dir"]))
+    if named and task.name != stored["task"] and params["exec_mode"] != "predict":
+        # A task without a name goes by that of its folder, which may change.
+        raise UserError(
+            "--data_dir {}: is the task {}, but the model in {} was trained on {}: use another --model_dir".format(
+                params["data_dir"], task.name, params["model_dir"], stored["task"]
+            )
+        )
     return {name: stored[name] for name in model_settings.TASK_SETTINGS + model_settings.GRID_SETTINGS}
 
 

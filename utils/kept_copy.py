@@ -19,8 +19,17 @@ from utils.tasks import Case
 FORMAT_VERSION = 1
 READ_AT_ONCE = 1 << 20
 
-Kept = NamedTuple("Kept", [("case", Case), ("image", str), ("label", Optional[str])])
-Kept.__doc__ = "A case and the .npy files of its float32 [X, Y, Z, C] image and its uint8 [X, Y, Z] label (or None)."
+
+class Kept(NamedTuple):
+    """A case, the .npy files of its float32 [X, Y, Z, C] image and its uint8 [X, Y, Z] label (or None), and its hash.
+
+    ``content`` is that of the case's own files, 32 hexadecimal digits.
+    """
+
+    case: Case
+    image: str
+    label: Optional[str]
+    content: Optional[str] = None
 
 
 def keep(cases, settings, directory, progress=None, later=()):
@@ -73,9 +82,11 @@ def _make_directory(directory):
 
 
 def _keep_case(case, settings, directory):
-    stem = os.path.join(directory, "%s-%s" % (case.name, _key(case, settings)))
+    files = b"".join(b"none" if path is None else _hash_of_file(path) for path in (case.image, case.label))
+    stem = os.path.join(directory, "%s-%s" % (case.name, _key(files, settings)))
     shape = tuple(settings["input_shape"])
-    kept = Kept(case, stem + ".image.npy", None if case.label is None else stem + ".label.npy")
+    label_path = None if case.label is None else stem + ".label.npy"
+    kept = Kept(case, stem + ".image.npy", label_path, hashlib.blake2b(files, digest_size=16).hexdigest())
     if _is_whole(kept.image, shape + (settings["channels"],), np.float32) and (
         kept.label is None or _is_whole(kept.label, shape, np.uint8)
     ):
@@ -87,15 +98,14 @@ def _keep_case(case, settings, directory):
     return kept
 
 
-def _key(case, settings):
-    """Return a hash of all that decides what the preprocessed case looks like."""
+def _key(files, settings):
+    """Return a hash of all that decides what the preprocessed case looks like: its files' hashes and the settings."""
     chosen = {name: settings[name] for name in SETTINGS}
     chosen["input_shape"] = [int(size) for size in chosen["input_shape"]]
     chosen["format_version"] = FORMAT_VERSION
     key = hashlib.blake2b(digest_size=16)
     key.update(json.dumps(chosen, sort_keys=True).encode())
-    for path in (case.image, case.label):
-        key.update(b"none" if path is None else _hash_of_file(path))
+    key.update(files)
     return key.hexdigest()
 
 

@@ -81,6 +81,7 @@ TASK_SETTINGS = ("task", "labels", "modalities")
 OTHERS = ("workers",)
 # The records of the runs in the folder, which no later run takes anything from.
 RUNS = "runs"
+OTHER_RUNS_KEPT = 200
 # Those that the task decides where the user leaves it to it.
 GRID_SETTINGS = ("input_shape", "crop_shape", "spacing")
 
@@ -137,12 +138,17 @@ def runs(model_dir):
 def record_run(record, model_dir):
     """Adds the record of a run, a dict, to those in `<model_dir>/params.json`, atomically.
 
-    It takes the place of the last one where that is of the same run: where both began at one time ("started").
+    It takes the place of the last one where that is of the same run: where both began at one time ("started"). Of
+    those that trained nothing, as their "data" says, the last ones are kept.
     """
     settings, records = _read(model_dir) or {}, runs(model_dir)
     if records and records[-1].get("started") == record["started"]:
         records.pop()
-    _write(settings, records + [record], model_dir)
+    records.append(record)
+    others = [earlier for earlier in records if "training" not in earlier.get("data", {})]
+    for surplus in others[:-OTHER_RUNS_KEPT]:
+        records.remove(surplus)
+    _write(settings, records, model_dir)
 
 
 def _read(model_dir):

@@ -6,32 +6,26 @@ import fcntl
 import json
 import os
 import platform
-import shlex
-import sys
 import time
 
 from utils import launch
 from utils.errors import UserError
-from utils.files import remove_leftovers
-from utils.model_folder import BEST_FOLDER, model_folders
+from utils.model_folder import model_folders
 from utils.progress import say
+from utils.provenance import command_line
 
 FILE_NAME = ".lock"
 HELD_BY_ANOTHER = (errno.EAGAIN, errno.EACCES)
 # What file systems say that have no locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 LONGEST_COMMAND = 200
-# Where a run writes, beside the folder itself.
-WRITTEN = ("", BEST_FOLDER, "eval", "report")
-# The folder of kept copies may be shared: what is this old (s), nobody is writing any more.
-ABANDONED = 24 * 3600
 
 
 @contextlib.contextmanager
 def held(params, argv=None):
     """Holds the folders that a run writes into, the folds' among them; other runs there are refused meanwhile.
 
-    It is the first worker that holds them, for all. What killed runs have left unfinished is removed.
+    It is the first worker that holds them, for all.
 
     Args:
         params: the validated params dict of ``utils.params``.
@@ -43,9 +37,6 @@ def held(params, argv=None):
     with contextlib.ExitStack() as folders:
         for folder in _folders(params) if launch.is_first() else ():
             folders.enter_context(_held(params["model_dir"], folder, argv))
-            for part in WRITTEN:
-                remove_leftovers(os.path.join(folder, part))
-            remove_leftovers(params["cache_dir"], ABANDONED)
         yield
 
 
@@ -124,11 +115,6 @@ def _gone(folder):
         "--model_dir {}: was deleted, moved or replaced while this run was writing there: put it back, or start "
         "again".format(folder)
     )
-
-
-def command_line(argv=None):
-    """The command line of this run, as a shell would take it."""
-    return " ".join(map(shlex.quote, ["main.py"] + list(sys.argv[1:] if argv is None else argv)))
 
 
 def _describe(descriptor, argv):

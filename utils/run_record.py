@@ -1,0 +1,78 @@
+"""The record of a run in the model's `params.json`: what it was made with, and the hash of the data that it read."""
+
+import hashlib
+
+import numpy as np
+
+from utils import model_settings
+
+# Hexadecimal digits of a case's hash, and of each of the whole numbers that workers exchange it as.
+HASH_DIGITS, PART_DIGITS = 32, 8
+
+
+class RunRecord:
+    """What a run was made with, and which data it has read; all workers have one, the first one's is kept.
+
+    Args:
+        about: what ``utils.provenance.about_run`` returns; of the first worker's alone.
+        model_dir: the model's folder.
+        workers: the ``utils.workers.Workers``.
+    """
+
+    def __init__(self, about, model_dir, workers):
+        self._about = dict(about, data={})
+        self._model_dir = model_dir
+        self._workers = workers
+        self._hashes = {}
+
+    def note(self, kept):
+        """Take down the content of a case that was read, a ``utils.kept_copy.Kept``."""
+        self._hashes[kept.case.name] = kept.content
+
+    def take_over(self, other):
+        """Take down what is noted in another record."""
+        self._hashes.update(other._hashes)
+
+    def read(self, part, cases):
+        """Write down, with what is there already, the data of a part of the run; all workers come here together.
+
+        Args:
+            part: "training", "held_out" or "predicted".
+            cases: the cases of all workers; those that have been noted count.
+
+        Returns the hash of each case by its name, as every worker read its own.
+
+        Raises:
+            CannotWrite: on the first worker.
+        """
+        hashes = self._everyones([case.name for case in cases])
+        self._about["data"][part] = {"cases": len(hashes), "hash": combined(hashes)}
+        self.write()
+        return hashes
+
+    def write(self):
+        """Write down what is known so far."""
+        if self._workers.is_first:
+            model_settings.record_run(self._about, self._model_dir)
+
+    def _everyones(self, names):
+        numbers = {name: number for number, name in enumerate(names)}
+        rows = [[numbers[name]] + _parts(found) for name, found in self._hashes.items() if name in numbers]
+        everyones = self._workers.gather(np.reshape(rows, [-1, 1 + HASH_DIGITS // PART_DIGITS]))
+        hashes = {names[int(row[0])]: _whole(row[1:]) for row in everyones}
+        return dict(sorted(hashes.items()))
+
+
+def combined(hashes):
+    """Returns one hash for the cases of a dict of name to hash, whatever their order: of lines of hash and name."""
+    lines = ["{}  {}\n".format(found, name) for name, found in sorted(hashes.items())]
+    digest = hashlib.blake2b("".join(lines).encode("utf-8", "surrogateescape"), digest_size=HASH_DIGITS // 2)
+    return digest.hexdigest()
+
+
+def _parts(found):
+    return [int(found[first : first + PART_DIGITS], 16) for first in range(0, HASH_DIGITS, PART_DIGITS)]
+
+
+def _whole(parts):
+    return "".join("{:0{}x}".format(int(part), PART_DIGITS) for part in parts)
