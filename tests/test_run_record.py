@@ -5,7 +5,8 @@ import pytest
 
 from utils import model_settings
 from utils.kept_copy import Kept
-from utils.run_record import RunRecord, combined
+from utils.provenance import about_run
+from utils.run_record import RunRecord, combined, in_words
 from utils.tasks import Case
 
 
@@ -83,3 +84,19 @@ class TestCombined:
     def test_is_that_of_a_list_as_b2sum_writes_them(self):
         expected = hashlib.blake2b(b"1  a\n2  b\xe4\n", digest_size=16).hexdigest()
         assert combined({"b\udce4": "2", "a": "1"}) == expected
+
+
+class TestInWords:
+    def test_of_the_last_run_that_trained(self):
+        training = {"training": {"cases": 7, "hash": "abc"}}
+        about = dict(about_run("tf1 1.15.2", 1), revision=None, command="main.py --seed 1")
+        records = [dict(about, data=training), dict(about, data=training, started="later"), dict(about, data={})]
+        words = in_words(records)
+        assert (words["trained"], words["revision"]) == ("later", "unknown")
+        assert not any("main.py" in value or about["host"]["name"] in value for value in words.values())
+        assert words["training data"] == "7 cases, hash abc" and "tensorflow tf1 1.15.2" in words["with"]
+        assert all(isinstance(value, str) for value in words.values())
+
+    @pytest.mark.parametrize("records", [[], [{"started": "now"}], [{"data": {"predicted": {}}}]])
+    def test_nothing_was_trained(self, records):
+        assert in_words(records) == {}

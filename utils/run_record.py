@@ -70,6 +70,24 @@ def combined(hashes):
     return digest.hexdigest()
 
 
+def in_words(records):
+    """Returns what of the last run that trained others may see, a dict of name to text; empty where none is on record.
+
+    Its command and its machine are left out, whose names may be nobody's business.
+    """
+    trained = [record for record in records if record.get("data", {}).get("training")]
+    if not trained:
+        return {}
+    last = trained[-1]
+    versions = ["{} {}".format(name, version) for name, version in last["versions"].items() if version]
+    return {
+        "trained": last["started"],
+        "with": ", ".join(versions),
+        "revision": last["revision"] or "unknown",
+        "training data": "{cases} cases, hash {hash}".format(**last["data"]["training"]),
+    }
+
+
 def _parts(found):
     return [int(found[first : first + PART_DIGITS], 16) for first in range(0, HASH_DIGITS, PART_DIGITS)]
 
