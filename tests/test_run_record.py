@@ -1,4 +1,5 @@
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -36,39 +37,51 @@ def model_dir(tmp_path):
 
 class TestReading:
     def test_what_was_read_is_added_part_by_part(self, model_dir):
-        record = RunRecord({"started": "now"}, model_dir, Several())
+        record = RunRecord(lambda: {"command": "main.py"}, model_dir, Several())
         record.write()
-        assert model_settings.runs(model_dir) == [{"started": "now", "data": {}}]
+        (first,) = model_settings.runs(model_dir)
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\+00:00$", first["started"])
+        assert first == {"started": first["started"], "command": "main.py", "data": {}}
         for name in "a", "b", "c":
             record.note(kept(name))
         hashes = record.read("training", CASES[:2])
         assert hashes == {"a": kept("a").content, "b": kept("b").content}
+        assert model_settings.runs(model_dir) == [first]
         record.read("held_out", CASES[2:])
+        record.write()
         expected = {
             "training": {"cases": 2, "hash": combined(hashes)},
             "held_out": {"cases": 1, "hash": combined({"c": kept("c").content})},
         }
-        assert model_settings.runs(model_dir) == [{"started": "now", "data": expected}]
+        assert model_settings.runs(model_dir) == [dict(first, data=expected)]
+
+    def test_each_run_has_its_own(self, model_dir):
+        for command in "first", "second":
+            RunRecord(lambda text=command: {"command": text}, model_dir, Several()).write()
+        assert [run["command"] for run in model_settings.runs(model_dir)] == ["first", "second"]
 
     def test_workers_put_together_what_each_has_read(self, model_dir):
-        other = RunRecord({}, model_dir, Several(is_first=False))
+        workers = Several(is_first=False)
+        other = RunRecord(None, model_dir, workers)
         for name in "a", "c":
             other.note(kept(name))
         other.read("training", CASES)
+        other.write()
         assert model_settings.runs(model_dir) == []
-        record = RunRecord({"started": "now"}, model_dir, Several(others=[other._workers.rows]))
+        record = RunRecord(dict, model_dir, Several(others=[workers.rows]))
         record.note(kept("b"))
         assert record.read("training", CASES) == {name: kept(name).content for name in ("a", "b", "c")}
 
     def test_cases_that_could_not_be_read_are_not_counted(self, model_dir):
-        record = RunRecord({"started": "now"}, model_dir, Several())
+        record = RunRecord(dict, model_dir, Several())
         assert record.read("predicted", CASES) == {}
         record.note(kept("b"))
         assert list(record.read("predicted", CASES)) == ["b"]
+        record.write()
         assert model_settings.runs(model_dir)[0]["data"]["predicted"]["cases"] == 1
 
     def test_another_record_is_taken_over(self, model_dir):
-        record, fold = (RunRecord({"started": "now"}, model_dir, Several()) for _ in range(2))
+        record, fold = (RunRecord(dict, model_dir, Several()) for _ in range(2))
         fold.note(kept("c"))
         record.take_over(fold)
         assert list(record.read("held_out", CASES)) == ["c"]
@@ -90,7 +103,7 @@ class TestInWords:
     def test_of_the_last_run_that_trained(self):
         training = {"training": {"cases": 7, "hash": "abc"}}
         about = dict(about_run("tf1 1.15.2", 1), revision=None, command="main.py --seed 1")
-        records = [dict(about, data=training), dict(about, data=training, started="later"), dict(about, data={})]
+        records = [dict(about, data=training, started=when) for when in ("early", "later")] + [dict(about, data={})]
         words = in_words(records)
         assert (words["trained"], words["revision"]) == ("later", "unknown")
         assert not any("main.py" in value or about["host"]["name"] in value for value in words.values())

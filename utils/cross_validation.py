@@ -30,6 +30,8 @@ class CrossValidation(Runner):
         for fold, runner in self._own_folds():
             with headed("fold {}: ".format(fold)):
                 own_scores, own_errors = runner.scored(writer)
+            self.record.take_over(runner.record)
+            self._problems += runner._problems
             scores += own_scores
             errors += own_errors
         self._start_log()

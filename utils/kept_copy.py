@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from utils.environment import share_of_cores
-from utils.errors import UserError, unusable
+from utils.errors import CannotWrite, UserError, unusable
 from utils.files import replace_on_success
 from utils.overlap import overlapped
 from utils.preprocessing import SETTINGS, check_scan, prepare_case
@@ -47,8 +47,10 @@ def keep(cases, settings, directory, progress=None, later=()):
         futures += [executor.submit(check_scan, case.image, settings) for case in later]
         try:
             for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
-                if not isinstance(future.exception(), (UserError, type(None))):
-                    future.result()
+                error = future.exception()
+                # Where one copy cannot be written, as on a full disk, no other can.
+                if isinstance(error, CannotWrite) or not isinstance(error, (UserError, type(None))):
+                    raise error
                 if progress is not None:
                     progress(done, len(futures))
         finally:
@@ -68,7 +70,7 @@ def keep_in_turn(cases, settings, directory, threads):
             return _keep_case(case, settings, directory)
         except UserError as error:
             # Another one, since the traceback of this one holds on to the volumes.
-            return UserError(str(error))
+            return type(error)(str(error))
 
     _make_directory(directory)
     return overlapped(attempt, cases, threads)
@@ -78,7 +80,7 @@ def _make_directory(directory):
     try:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
-        raise UserError("%s: cannot be made to keep preprocessed cases (%s)" % (directory, error.strerror)) from error
+        raise CannotWrite("%s: cannot be made to keep preprocessed cases (%s)" % (directory, error.strerror)) from error
 
 
 def _keep_case(case, settings, directory):

@@ -1,6 +1,5 @@
 """What a run is made with: versions, machine, command line, and the revision of the code."""
 
-import datetime
 import os
 import platform
 import shlex
@@ -26,12 +25,11 @@ def about_run(tensorflow, workers):
         tensorflow: what ``utils.tf_runtime.version`` returns.
         workers: how many there are.
 
-    Keys: "started" (UTC, ISO 8601, to the microsecond), "command", "versions" (dict: "project", "python", "tensorflow",
+    Keys: "command", "versions" (dict: "project", "python", "tensorflow",
     "horovod", "numpy", "simpleitk"), "revision" (git's, with "-dirty" where files were changed, or None) and "host"
     (dict: "name", "system", "cores", "cpu", "instructions", "gpus"), "workers".
     """
     return {
-        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(),
         "command": command_line(),
         "versions": {
             "project": VERSION,

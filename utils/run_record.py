@@ -1,10 +1,12 @@
 """The record of a run in the model's `params.json`: what it was made with, and the hash of the data that it read."""
 
+import datetime
 import hashlib
 
 import numpy as np
 
-from utils import model_settings
+from utils import model_settings, split
+from utils.errors import UserError
 
 # Hexadecimal digits of a case's hash, and of each of the whole numbers that workers exchange it as.
 HASH_DIGITS, PART_DIGITS = 32, 8
@@ -14,13 +16,15 @@ class RunRecord:
     """What a run was made with, and which data it has read; all workers have one, the first one's is kept.
 
     Args:
-        about: what ``utils.provenance.about_run`` returns; of the first worker's alone.
+        about: function () that returns what ``utils.provenance.about_run`` does; it is called when it is needed.
         model_dir: the model's folder.
         workers: the ``utils.workers.Workers``.
     """
 
     def __init__(self, about, model_dir, workers):
-        self._about = dict(about, data={})
+        # UTC; two runs of one folder never begin within the same microsecond.
+        self._run = {"started": datetime.datetime.now(datetime.timezone.utc).isoformat(), "data": {}}
+        self._about = about
         self._model_dir = model_dir
         self._workers = workers
         self._hashes = {}
@@ -33,27 +37,50 @@ class RunRecord:
         """Take down what is noted in another record."""
         self._hashes.update(other._hashes)
 
+    def training(self, job, kept, goes_on):
+        """Write down the data that a training reads, and their hashes in `split.json`; all workers come here together.
+
+        Args:
+            job: the ``utils.job.Job``.
+            kept: the ``Kept``s of this worker's cases, of the held-out ones where they are used.
+            goes_on: whether the training goes on where an earlier one stopped.
+
+        Raises:
+            UserError: the training goes on with other data than it began with; or a file cannot be written.
+        """
+        for one in kept:
+            self.note(one)
+        hashes = dict(self.read("training", job.training), **self.read("held_out", job.held_out))
+        changed = split.changed_contents(self._model_dir, hashes) if goes_on and self._workers.is_first else None
+        if self._workers.gather([[changed is not None]]).any():
+            raise UserError(
+                "--model_dir {}: cases have changed since it was trained on them ({}): use another --model_dir, or the "
+                "files as they were".format(self._model_dir, changed or "the first worker knows which")
+            )
+        self.write()
+        if self._workers.is_first:
+            split.write_contents(self._model_dir, hashes)
+
     def read(self, part, cases):
-        """Write down, with what is there already, the data of a part of the run; all workers come here together.
+        """Sum up the data of a part of the run; all workers come here together.
 
         Args:
             part: "training", "held_out" or "predicted".
             cases: the cases of all workers; those that have been noted count.
 
         Returns the hash of each case by its name, as every worker read its own.
-
-        Raises:
-            CannotWrite: on the first worker.
         """
         hashes = self._everyones([case.name for case in cases])
-        self._about["data"][part] = {"cases": len(hashes), "hash": combined(hashes)}
-        self.write()
+        if hashes:
+            self._run["data"][part] = {"cases": len(hashes), "hash": combined(hashes)}
         return hashes
 
     def write(self):
-        """Write down what is known so far."""
+        """Write into `params.json` what is known so far; raises CannotWrite. Only the first worker does."""
         if self._workers.is_first:
-            model_settings.record_run(self._about, self._model_dir)
+            if self._about is not None:
+                self._run, self._about = dict(self._about(), **self._run), None
+            model_settings.record_run(self._run, self._model_dir)
 
     def _everyones(self, names):
         numbers = {name: number for number, name in enumerate(names)}
