@@ -70,8 +70,10 @@ class Pipeline:
             else:
                 results.append(result)
             progress.update()
-        left = len(cases) - len(results) - len(errors)
-        return results, errors, UserError("{}; cases left: {}".format(troubles[0], left)) if troubles else None
+        if not troubles:
+            return results, errors, None
+        left = "; cases left: {}".format(len(cases) - len(results) - len(errors)) if results else ""
+        return results, errors, UserError("{}{}".format(troubles[0], left))
 
     def _predicted(self, cases, errors, troubles):
         """Each case's Kept and class probabilities float32 [X, Y, Z, K] in turn; UserErrors of others to ``errors``."""

@@ -79,7 +79,9 @@ class RunRecord:
         """Write into `params.json` what is known so far; raises CannotWrite. Only the first worker does."""
         if self._workers.is_first:
             if self._about is not None:
-                self._run, self._about = dict(self._about(), **self._run), None
+                data = self._run["data"]
+                self._run, self._about = dict({"started": self._run["started"]}, **self._about()), None
+                self._run["data"] = data
             model_settings.record_run(self._run, self._model_dir)
 
     def _everyones(self, names):

@@ -199,7 +199,8 @@ class Runner:
     def _leave_out(self, errors, cases):
         """Let the run go on without some of the cases, and tell of them at its end."""
         if errors:
-            self._problems.append(unusable(errors, len(cases)))
+            # Before what they may have led to.
+            self._problems.insert(0, unusable(errors, len(cases)))
 
     def _attempt(self, write, *arguments):
         """Write something; what the disk refuses is told at the run's end, so that all else is still written."""
