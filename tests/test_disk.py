@@ -189,7 +189,7 @@ class TestGoingAway:
                 shutil.rmtree(folders[name], ignore_errors=True)
 
             monkeypatch.setattr(TrainingHook, "_end_epoch", end_epoch)
-            flags = TINY + ("--train_epochs", "2", "--evaluate_every", "0", "--exec_mode", mode)
+            flags = TINY + ("--train_epochs", "4", "--evaluate_every", "0", "--exec_mode", mode)
             for folder, path in folders.items():
                 flags += ("--" + folder, path)
             return refused(*flags)
@@ -208,7 +208,7 @@ class TestGoingAway:
     def test_the_data_which_training_needs_no_more(self, train, tmp_path, own_task):
         line = train("data_dir", "train_and_predict")
         assert line.startswith(os.path.join(own_task, "imagesTs", "case_14.nii.gz") + ": cannot be read (No such file")
-        assert checkpoint_steps(tmp_path / "gone")[-1] == 2 * STEPS_PER_EPOCH
+        assert checkpoint_steps(tmp_path / "gone")[-1] == 4 * STEPS_PER_EPOCH
 
 
 class TestAnotherModel:
