@@ -3,7 +3,7 @@
 
 import sys
 
-from utils import check, environment, job, params
+from utils import check, environment, job, params, run_lock
 from utils.errors import UserError, comes_from_interrupt
 from utils.modes import CHECK
 
@@ -17,10 +17,11 @@ def main(argv=None):
             return 0
         cases = job.plan(settings)
         environment.configure(settings)
-        # TensorFlow loads here: after flags and task are known to be good, and its environment is set.
-        from utils.runner import run
+        with run_lock.held(settings, argv):
+            # TensorFlow loads here: after flags and task are known to be good, and its environment is set.
+            from utils.runner import run
 
-        run(settings, cases)
+            run(settings, cases)
     except UserError as error:
         print("main.py: error: {}".format(error), file=sys.stderr)
         return 2

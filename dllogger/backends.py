@@ -114,7 +114,7 @@ class JSONStreamBackend(Backend):
             killed run left unfinished nothing can be read: it is dropped.
 
     Raises:
-        OSError: the file cannot be opened or written.
+        OSError: the file, which it names, cannot be opened or, by log() and metadata(), written.
     """
 
     def __init__(self, verbosity, filename, append=False):
@@ -122,7 +122,9 @@ class JSONStreamBackend(Backend):
         os.makedirs(os.path.dirname(os.path.abspath(str(filename))), exist_ok=True)
         if append and os.path.exists(str(filename)):
             _end_last_line(str(filename))
-        self._file = open(str(filename), "a" if append else "w", encoding="utf-8")
+        # Unbuffered, so that what a full disk refuses does not come up again at every later write.
+        self._file = open(str(filename), "ab" if append else "wb", buffering=0)
+        self._unfinished = False
 
     def log(self, timestamp, elapsedtime, step, data):
         self._write(timestamp, elapsedtime, type="LOG", step=step, data=data)
@@ -131,7 +133,7 @@ class JSONStreamBackend(Backend):
         self._write(timestamp, elapsedtime, type="METADATA", metric=metric, metadata=metadata)
 
     def flush(self):
-        self._file.flush()
+        """Does nothing, as nothing waits."""
 
     def close(self):
         """Closes the file; the backend takes no more events."""
@@ -140,8 +142,20 @@ class JSONStreamBackend(Backend):
     def _write(self, timestamp, elapsedtime, **content):
         event = {"timestamp": str(timestamp.timestamp()), "datetime": str(timestamp), "elapsedtime": str(elapsedtime)}
         event.update(plain(content))
-        self._file.write(LINE_START + json.dumps(event, allow_nan=False) + "\n")
-        self._file.flush()
+        line = (LINE_START + json.dumps(event, allow_nan=False) + "\n").encode("utf-8")
+        try:
+            self._write_line(line)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._file.name) from error
+
+    def _write_line(self, line):
+        if self._unfinished:
+            # A part of a line is there, which must not spoil this one.
+            line = b"\n" + line
+        while line:
+            self._unfinished = True
+            line = line[self._file.write(line) :]
+        self._unfinished = False
 
 
 def _end_last_line(filename):

@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from examples.processes import Process, in_words
-from utils import hardware, params, recipes
+from utils import hardware, model_folder, recipes
 from utils.errors import UserError
 from utils.flags import FLAGS
 from utils.parser import Parser
@@ -83,7 +83,7 @@ def left_open(preset, model_dir, others):
 
     Raises UserError where a flag has a value that main.py does not accept, or the folder's settings are damaged.
     """
-    if params.trained_settings(model_dir) is not None:
+    if model_folder.trained_settings(model_dir) is not None:
         return []
     chosen = vars(build_main_parser().parse_known_args(others)[0])
     decided = {"--" + name for name in chosen}

@@ -70,7 +70,9 @@ def draw(path):
     axes.set_xlim(-0.2, 7 * COLUMN + WIDTH + 0.2)
     axes.set_ylim(-3 * ROW - 0.2, HEIGHT + 0.2)
     axes.axis("off")
-    figure.savefig(path)
+    unfinished = path + ".unfinished"
+    figure.savefig(unfinished, format="png")
+    os.replace(unfinished, path)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,11 @@ class TestEntries:
 
 
 class TestCsv:
+    def test_names_that_are_no_utf_8(self, tmp_path):
+        entries = [{"case": "sc\udce4n", "dice": {"Head": 0.5}}]
+        case_table.write_csv(str(tmp_path / "table.csv"), entries, ["Head"], ["dice"])
+        assert (tmp_path / "table.csv").read_text() == "case,structure,dice\nsc\\udce4n,Head,0.5\n"
+
     def test_of_no_cases_has_its_heading(self, tmp_path):
         case_table.write_csv(str(tmp_path / "table.csv"), [], STRUCTURES, case_table.measures_of(Figures))
         assert (tmp_path / "table.csv").read_text() == "case,structure,dice,volume\n"

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+from full_disk import no_file_above
 
 import dllogger
 from dllogger import Backend, JSONStreamBackend, Logger, StdOutBackend, Verbosity
@@ -137,6 +138,20 @@ class TestAppending:
         ).format(log_path)
         assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == -9
         assert [event["step"] for event in events_of(log_path)] == list(range(5))
+
+    def test_what_a_full_disk_refuses_spoils_nothing_that_comes_later(self, log_path):
+        log_to(log_path, 1)
+        backend = JSONStreamBackend(Verbosity.DEFAULT, log_path, append=True)
+        logger = Logger([backend])
+        with no_file_above(os.path.getsize(log_path) + 20):
+            for step in 2, 3:
+                with pytest.raises(OSError, match="File too large: .*" + os.path.basename(log_path)):
+                    logger.log(step, {"loss": 0.1})
+        logger.log(4, {"loss": 0.1})
+        backend.close()
+        lines = pathlib.Path(log_path).read_text().splitlines()
+        assert [json.loads(line[len("DLLL ") :])["step"] for line in lines if line.endswith("}")] == [1, 4]
+        assert all(line.startswith("DLLL {") for line in lines if line)
 
 
 class TestStdOut:

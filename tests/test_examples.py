@@ -11,7 +11,7 @@ from launchers import PROJECT, Machine
 
 from examples import benchmarking
 from examples.benchmarking import Cell
-from utils import params
+from utils import model_settings, params
 
 # The published command lines, as they stand, and what they make main.py do.
 HIPPOCAMPUS = ["--data_dir", "./data/Task04_Hippocampus"]
@@ -156,7 +156,7 @@ class TestPublishedCommands:
         chosen = params.from_command_line(["--data_dir", "d", "--model_dir", str(tmp_path), "--recipe", "tuned"])
         task = {"task": "T", "labels": ["background", "A"], "modalities": ["MRI"], "workers": 1}
         task.update(input_shape=[16, 16, 16], crop_shape=[16, 16, 16], spacing=[1.0, 1.0, 1.0])
-        params.save(params.settings_of(dict(chosen, **task)), str(tmp_path))
+        model_settings.save(model_settings.settings_of(dict(chosen, **task)), str(tmp_path))
         (tmp_path / "model.ckpt-1.index").write_text("")
         words = machine.run("vnet_train_and_evaluate.py", "--data_dir", "d", "--model_dir", tmp_path).command
         assert main_arguments(words) == (

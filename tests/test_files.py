@@ -1,9 +1,12 @@
+import contextlib
+import errno
 import json
 import os
 
 import pytest
+from full_disk import no_file_above
 
-from utils.errors import UserError
+from utils.errors import CannotWrite, UserError
 from utils.files import read_json, replace_on_success, write_json_atomically
 
 
@@ -57,6 +60,43 @@ class TestReplaceOnSuccess:
             os.umask(before)
         assert path.stat().st_mode & 0o777 == 0o640
 
+    def test_a_full_disk_leaves_the_old_file_and_nothing_else(self, tmp_path):
+        path = tmp_path / "mask.nii"
+        path.write_text("old")
+        with no_file_above(1000), pytest.raises(CannotWrite, match=r"mask\.nii: cannot be written: File too large$"):
+            with replace_on_success(str(path)) as temporary, open(temporary, "wb") as stream:
+                stream.write(bytes(2000))
+        assert path.read_text() == "old"
+        assert os.listdir(str(tmp_path)) == ["mask.nii"]
+
+    @pytest.mark.parametrize("durable, calls", [(True, 1), (False, 0)])
+    def test_it_is_on_the_disk_before_it_has_its_name(self, tmp_path, monkeypatch, durable, calls):
+        path, found = tmp_path / "notes.txt", []
+        monkeypatch.setattr(os, "fsync", lambda descriptor: found.append((os.fstat(descriptor).st_size, path.exists())))
+        with replace_on_success(str(path), durable=durable) as temporary:
+            with open(temporary, "w") as stream:
+                stream.write("notes")
+        assert found == [(5, False)] * calls and path.read_text() == "notes"
+
+    @pytest.mark.parametrize("code, kept", [(errno.EINVAL, True), (errno.ENOSYS, True), (errno.ENOSPC, False)])
+    def test_a_file_system_without_fsync_does_and_one_that_is_full_by_then_does_not(
+        self, tmp_path, monkeypatch, code, kept
+    ):
+        def refuse(descriptor):
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(os, "fsync", refuse)
+        expected = contextlib.ExitStack() if kept else pytest.raises(CannotWrite, match="No space left")
+        with expected, replace_on_success(str(tmp_path / "notes.txt")) as temporary:
+            open(temporary, "w").close()
+        assert os.listdir(str(tmp_path)) == (["notes.txt"] if kept else [])
+
+    @pytest.mark.parametrize("name", [248 * "n" + ".nii.gz", 123 * "é" + ".json", "n" * 255])
+    def test_names_as_long_as_may_be(self, tmp_path, name):
+        with replace_on_success(str(tmp_path / name)) as temporary:
+            open(temporary, "w").close()
+        assert os.listdir(str(tmp_path)) == [name]
+
     def test_a_refusal_of_the_system_names_the_file(self, tmp_path):
         (tmp_path / "taken").write_text("")
         with pytest.raises(UserError, match=r"taken/mask.nii: cannot be written: .*"):
@@ -79,6 +119,15 @@ class TestJson:
             write_json_atomically(str(path), value)
         assert json.loads(path.read_text()) == [1]
         assert os.listdir(str(tmp_path)) == ["value.json"]
+
+    def test_names_that_are_no_utf_8_come_back(self, tmp_path):
+        # A file's name as Linux may have it: latin-1.
+        name = os.fsdecode(b'sc\xe4n \\ "1"')
+        value = {name: ["\ud800", "\u00e4", "\U0001f600"]}
+        path = tmp_path / "value.json"
+        write_json_atomically(str(path), value)
+        assert read_json(str(path)) == value
+        assert "\\udce4n" in path.read_bytes().decode("utf-8")
 
     @pytest.mark.parametrize("content", [b'{"a": ', b"", b"\xff\xfe\x00", b"[" * 100000])
     def test_a_damaged_file_is_named(self, tmp_path, content):

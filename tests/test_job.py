@@ -5,7 +5,7 @@ import shutil
 import pytest
 from command_line import STRUCTURES, TEST_CASES, TINY, TRAINING_CASES, make_task, read_description, write_description
 
-from utils import job, launch, params, split
+from utils import job, launch, model_settings, params, split
 from utils.errors import UserError
 
 
@@ -34,7 +34,9 @@ def pretend_training(data_dir, model_dir):
     """Leave in `model_dir` what planning looks at after a training run: settings, split, a checkpoint's name."""
     chosen = settings("train", data_dir, model_dir)
     planned = job.plan(chosen)
-    params.save(params.settings_of(dict(chosen, workers=launch.size(), **planned.description)), model_dir)
+    model_settings.save(
+        model_settings.settings_of(dict(chosen, workers=launch.size(), **planned.description)), model_dir
+    )
     sides = [names_of(planned.training), names_of(planned.held_out)]
     split.write_split(model_dir, chosen["train_split"], chosen["split_seed"], *sides)
     open(os.path.join(model_dir, "model.ckpt-4.index"), "w").close()
@@ -169,6 +171,22 @@ class TestErrors:
         change_description(own_task, **change)
         with pytest.raises(UserError, match=message):
             job.plan(settings(mode, own_task, model_dir))
+
+    def test_another_task_of_the_same_structures(self, own_task, model_dir):
+        pretend_training(own_task, model_dir)
+        change_description(own_task, name="Elsewhere")
+        for mode in "train", "evaluate", "train_and_predict", "train_and_evaluate":
+            with pytest.raises(UserError, match="^--data_dir .*: is the task Elsewhere, .* was trained on Tiny"):
+                job.plan(settings(mode, own_task, model_dir))
+        assert len(job.plan(settings("predict", own_task, model_dir)).predicted) == TEST_CASES
+
+    def test_a_task_that_goes_by_the_name_of_its_folder(self, own_task, model_dir, tmp_path):
+        description = read_description(own_task)
+        del description["name"]
+        write_description(own_task, description)
+        pretend_training(own_task, model_dir)
+        moved = shutil.move(own_task, str(tmp_path / "moved"))
+        assert job.plan(settings("train", moved, model_dir)).description["task"] == "Task91_Own"
 
     def test_training_goes_on_with_no_other_cases(self, own_task, model_dir):
         pretend_training(own_task, model_dir)

@@ -97,6 +97,22 @@ class TestKeep:
         again = keep(cases, dict(SETTINGS, input_shape=[4, 6, 5], batch_size=2), directory)
         assert again == first and len(prepared) == 4
 
+    def test_the_files_are_known_by_their_content_and_read_for_it_once(self, cases, directory, monkeypatch):
+        hashed, read = [], kept_copy._hash_of_file
+        monkeypatch.setattr(kept_copy, "_hash_of_file", lambda path: hashed.append(path) or read(path))
+        contents = [one.content for one in keep(cases, SETTINGS, directory)]
+        assert sorted(hashed) == sorted(path for case in cases for path in (case.image, case.label) if path)
+        assert len(set(contents)) == len(cases) and all(len(content) == 32 for content in contents)
+        # Whatever is made of them, and wherever they are.
+        other = dict(SETTINGS, input_shape=(4, 4, 4))
+        assert [one.content for one in keep(cases, other, directory)] == contents
+        moved = []
+        for case in cases:
+            os.rename(case.image, case.image + ".moved.nii.gz")
+            moved.append(case._replace(name="moved", image=case.image + ".moved.nii.gz"))
+        assert [one.content for one in keep(moved, SETTINGS, directory)] == contents
+        assert keep([cases[0]._replace(image=moved[1].image)], SETTINGS, directory)[0].content not in contents
+
 
 class TestKeepInTurn:
     def test_hands_out_what_keep_returns(self, cases, directory, prepared):
@@ -257,6 +273,6 @@ class TestErrors:
         kept = keep(cases, SETTINGS, directory)
         os.remove(kept[0].image)
         os.mkdir(kept[0].image)
-        with pytest.raises(UserError, match=r"(?s)^1 of 4 cases.*image\.npy: cannot be written"):
+        with pytest.raises(UserError, match=r"^\S+image\.npy: cannot be written: Is a directory$"):
             keep(cases, SETTINGS, directory)
         assert sorted(os.listdir(directory)) == sorted(os.path.basename(path) for path in files_of(kept))

@@ -1,3 +1,4 @@
+import glob
 import gzip
 import io
 import os
@@ -16,6 +17,7 @@ from command_line import (
 )
 
 import main
+from utils import run_lock
 from utils.errors import comes_from_interrupt
 from utils.progress import say
 
@@ -190,6 +192,18 @@ class TestModelFolder:
         write_description(own_task, dict(description, training=description["training"][1:]))
         line = refused("--exec_mode", "train", "--data_dir", own_task, "--model_dir", model.model_dir)
         assert_matches(line, "split.json: the labelled cases are not those of this split any more")
+
+    @pytest.mark.parametrize("flags", ["train", "evaluate", "predict", "train --benchmark"])
+    def test_one_in_use(self, refused, model, flags):
+        before = {path: os.stat(path).st_mtime_ns for path in glob.glob(model.model_dir + "/**", recursive=True)}
+        arguments = ["--data_dir", model.data_dir, "--model_dir", model.model_dir, "--exec_mode"] + flags.split()
+        first = {"model_dir": model.model_dir, "cache_dir": model.model_dir, "folds": 0, "benchmark": False}
+        with run_lock.held(first, ["--the", "first"]):
+            line = refused(*arguments)
+        assert_matches(line, r"is in use by another run \(process {} .*: main.py --the first\)".format(os.getpid()))
+        after = {path: os.stat(path).st_mtime_ns for path in glob.glob(model.model_dir + "/**", recursive=True)}
+        # The folder's own time is that of the lock's coming and going.
+        assert dict(before, **{model.model_dir + "/": None}) == dict(after, **{model.model_dir + "/": None})
 
     def test_settings_that_are_damaged(self, refused, model, tmp_path):
         damaged = shutil.copytree(model.model_dir, str(tmp_path / "damaged"))

@@ -5,10 +5,11 @@ import sys
 
 import pytest
 
-from utils import launch, params
+from utils import launch, model_folder, model_settings, params
 from utils.errors import UserError
 from utils.flags import FLAGS
-from utils.params import MODEL_SETTINGS, RUN_SETTINGS, from_command_line
+from utils.model_settings import MODEL_SETTINGS, RUN_SETTINGS
+from utils.params import from_command_line
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -31,8 +32,8 @@ def trained(tmp_path, run):
             "modalities": ["MRI"],
             "workers": launch.size(),
         }
-        settings = params.settings_of(dict(chosen, **task))
-        params.save(settings, chosen["model_dir"])
+        settings = model_settings.settings_of(dict(chosen, **task))
+        model_settings.save(settings, chosen["model_dir"])
         (tmp_path / "model" / "model.ckpt-90.index").write_text("")
         if best:
             (tmp_path / "model" / "best").mkdir()
@@ -151,57 +152,6 @@ class TestStoredSettings:
         assert (chosen["train_epochs"], chosen["threads"], chosen["amp"]) == (9, 0, True)
 
 
-class TestFile:
-    def test_round_trip_keeps_what_is_added(self, run, tmp_path, trained):
-        trained("--momentum 0.5")
-        stored = params.load(str(tmp_path / "model"))
-        assert stored["labels"] == ["background", "Anterior"]
-        assert (stored["task"], stored["modalities"], stored["momentum"]) == ("Hippocampus", ["MRI"], 0.5)
-        params.save(dict(stored, note="kept"), str(tmp_path / "other"))
-        assert params.load(str(tmp_path / "other")) == dict(stored, note="kept")
-
-    def test_holds_no_flag_that_is_free(self, run, tmp_path, trained):
-        trained()
-        stored = params.load(str(tmp_path / "model"))
-        assert set(stored) == set(MODEL_SETTINGS + RUN_SETTINGS + params.TASK_SETTINGS) | {"workers"}
-
-    def test_none_is_stored(self, tmp_path):
-        assert params.load(str(tmp_path)) is None
-
-    @pytest.mark.parametrize(
-        "name, value, told",
-        [
-            ("input_shape", [32, 32], "takes 3 values, not 2"),
-            ("base_lr", "fast", "'fast' is not a number above 0"),
-            ("augment", 1, "1 is not on or off"),
-            ("labels", [], r"\[\] is not a list of names"),
-            ("modalities", "MRI", "'MRI' is not a list of names"),
-            ("task", None, "None is not a name"),
-        ],
-    )
-    def test_a_damaged_value_is_named(self, run, tmp_path, trained, name, value, told):
-        trained()
-        damaged = dict(params.load(str(tmp_path / "model")), **{name: value})
-        params.save(damaged, str(tmp_path / "model"))
-        with pytest.raises(UserError, match='params.json: is damaged, "{}": {}'.format(name, told)):
-            run("--exec_mode predict --images scan.nii")
-
-    @pytest.mark.parametrize("name", ["input_shape", "split_seed", "labels"])
-    def test_a_missing_value_is_named(self, tmp_path, trained, name):
-        trained()
-        damaged = params.load(str(tmp_path / "model"))
-        del damaged[name]
-        params.save(damaged, str(tmp_path / "model"))
-        with pytest.raises(UserError, match='params.json: is damaged, it lacks "{}"'.format(name)):
-            params.load(str(tmp_path / "model"))
-
-    @pytest.mark.parametrize("content", ["", "{", "[]", "null"])
-    def test_a_damaged_file_is_named(self, tmp_path, content):
-        (tmp_path / "params.json").write_text(content)
-        with pytest.raises(UserError, match="params.json: is damaged"):
-            params.load(str(tmp_path))
-
-
 class TestNetwork:
     @pytest.mark.parametrize("shape", ["32 32 32", "40 56 40", "96 96 96", "8 8 8"])
     def test_shapes_that_the_levels_divide(self, run, shape):
@@ -305,8 +255,8 @@ class TestModelDir:
         with pytest.raises(UserError, match="^--checkpoint best: .*best holds none: use --checkpoint last"):
             run(command + "best")
         trained(best=True)
-        assert params.checkpoint_folders(run(command + "best")) == [str(tmp_path / "model" / "best")]
-        assert params.checkpoint_folders(run(command + "last")) == [str(tmp_path / "model")]
+        assert model_folder.checkpoint_folders(run(command + "best")) == [str(tmp_path / "model" / "best")]
+        assert model_folder.checkpoint_folders(run(command + "last")) == [str(tmp_path / "model")]
 
     @pytest.mark.parametrize(
         "flags", ["--evaluate_every 0", "--evaluate_every 6 --train_epochs 5", "--train_split 1.0"]
@@ -321,9 +271,9 @@ class TestFolds:
     def test_each_has_a_folder(self, run, tmp_path):
         chosen = run("--data_dir task --folds 3")
         folders = [str(tmp_path / "model" / "fold_{}".format(fold)) for fold in range(3)]
-        assert params.checkpoint_folders(chosen) == folders == params.model_folders(chosen["model_dir"], 3)
+        assert model_folder.checkpoint_folders(chosen) == folders == model_folder.model_folders(chosen["model_dir"], 3)
         chosen = run("--data_dir task --folds 3 --checkpoint best --exec_mode train_and_predict")
-        assert params.checkpoint_folders(chosen) == [os.path.join(folder, "best") for folder in folders]
+        assert model_folder.checkpoint_folders(chosen) == [os.path.join(folder, "best") for folder in folders]
 
     @pytest.mark.parametrize("flags", ["--train_split 0.8", "--benchmark --exec_mode train"])
     def test_what_holds_out_otherwise_is_refused(self, run, flags):
@@ -379,7 +329,7 @@ class TestRecipe:
 
     def test_a_model_older_than_the_recipes_is_the_references(self, run, trained, tmp_path):
         trained("--augment")
-        path = tmp_path / "model" / params.FILE_NAME
+        path = tmp_path / "model" / model_settings.FILE_NAME
         stored = {name: value for name, value in json.loads(path.read_text()).items() if name in OLD_SETTINGS}
         path.write_text(json.dumps(stored))
         chosen = run("--data_dir task --exec_mode predict")

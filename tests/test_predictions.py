@@ -4,7 +4,7 @@ import json
 import pytest
 
 from utils.errors import UserError
-from utils.predictions import CasePrediction, tell, write
+from utils.predictions import CasePrediction, tabulate, tell, write_csv, write_json
 
 STRUCTURES = ["Anterior", "Posterior"]
 NAN = float("nan")
@@ -17,7 +17,7 @@ PREDICTIONS = [
 
 class TestFiles:
     def test_json(self, tmp_path):
-        write(PREDICTIONS, STRUCTURES, tmp_path, {"checkpoint": {"which": "best", "step": 8}})
+        write_json(tabulate(PREDICTIONS, STRUCTURES, {"checkpoint": {"which": "best", "step": 8}}), tmp_path)
         content = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
         assert content["structures"] == STRUCTURES
         assert content["checkpoint"] == {"which": "best", "step": 8}
@@ -28,7 +28,7 @@ class TestFiles:
         }
 
     def test_csv(self, tmp_path):
-        write(PREDICTIONS, STRUCTURES, tmp_path, {})
+        write_csv(tabulate(PREDICTIONS, STRUCTURES, {}), tmp_path)
         with open(str(tmp_path / "predictions.csv"), newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
         assert rows[0] == ["case", "structure", "volume_ml", "uncertainty"]
@@ -38,7 +38,7 @@ class TestFiles:
     def test_a_file_in_the_place_of_the_folder(self, tmp_path):
         (tmp_path / "results").write_text("")
         with pytest.raises(UserError, match=r"results.predictions\.json.*cannot be written"):
-            write(PREDICTIONS, STRUCTURES, tmp_path / "results", {})
+            write_json(tabulate(PREDICTIONS, STRUCTURES, {}), tmp_path / "results")
 
 
 class TestTerminal:

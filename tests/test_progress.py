@@ -178,3 +178,13 @@ class TestSay:
             say("epoch 1: Dice 0.8")
             progress.update()
         assert capsys.readouterr().out == "epoch 1: Dice 0.8\n"
+
+
+def test_a_terminal_or_file_that_takes_no_more_is_named(monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(OSError, match="No space left on device: 'standard output'"):
+            say("masks: eval")
+        monkeypatch.undo()
+        # What it could not write it would try again when it is closed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())

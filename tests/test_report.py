@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from utils.errors import UserError
-from utils.report import MEASURES, CaseScores, format_table, summarise, write
+from utils.report import MEASURES, CaseScores, format_table, summarise, write_csv, write_json
 
 STRUCTURES = ("Anterior", "Posterior")
 NAN = float("nan")
@@ -110,12 +110,12 @@ class TestSummary:
 class TestFiles:
     def test_json_is_the_summary_and_has_no_nan(self, tmp_path):
         summary = summarise(SCORES, STRUCTURES, extra={"checkpoint": "best"})
-        write(summary, str(tmp_path))
+        write_json(summary, str(tmp_path))
         text = (tmp_path / "evaluation.json").read_text(encoding="utf-8")
         assert json.loads(text, parse_constant=pytest.fail) == summary
 
     def test_csv_has_a_line_per_case_and_structure(self, tmp_path):
-        write(summarise(SCORES, STRUCTURES), str(tmp_path))
+        write_csv(summarise(SCORES, STRUCTURES), str(tmp_path))
         rows = read_csv(tmp_path / "evaluation.csv")
         assert [(row["case"], row["structure"]) for row in rows] == [
             (case.name, structure) for case in SCORES for structure in STRUCTURES
@@ -126,20 +126,21 @@ class TestFiles:
 
     def test_csv_keeps_every_digit_and_awkward_names(self, tmp_path):
         value = 1 / 3
-        write(summarise([scores_of('a,"b"', [value], [value])], ["left, upper"]), str(tmp_path))
+        write_csv(summarise([scores_of('a,"b"', [value], [value])], ["left, upper"]), str(tmp_path))
         (row,) = read_csv(tmp_path / "evaluation.csv")
         assert (row["case"], row["structure"], float(row["soft_dice"])) == ('a,"b"', "left, upper", value)
 
     def test_an_earlier_evaluation_is_replaced_and_nothing_else_is_left(self, tmp_path):
-        write(summarise(SCORES, STRUCTURES), str(tmp_path))
-        write(summarise(SCORES[:1], STRUCTURES), str(tmp_path))
+        for scores in SCORES, SCORES[:1]:
+            for write in write_json, write_csv:
+                write(summarise(scores, STRUCTURES), str(tmp_path))
         assert sorted(os.listdir(str(tmp_path))) == ["evaluation.csv", "evaluation.json"]
         assert len(read_csv(tmp_path / "evaluation.csv")) == 2
 
     def test_a_file_in_the_place_of_the_folder(self, tmp_path):
         (tmp_path / "results").write_text("")
         with pytest.raises(UserError, match=r"results.evaluation\.json.*cannot be written"):
-            write(summarise(SCORES, STRUCTURES), str(tmp_path / "results"))
+            write_json(summarise(SCORES, STRUCTURES), str(tmp_path / "results"))
 
 
 def lines_of(summary):

@@ -1,7 +1,15 @@
 import pytest
 
 from utils.errors import UserError
-from utils.split import check_stored_split, fold_cases, read_split, split_cases, write_split
+from utils.split import (
+    changed_contents,
+    check_stored_split,
+    fold_cases,
+    read_split,
+    split_cases,
+    write_contents,
+    write_split,
+)
 
 # As numpy's frozen legacy generator gives it, on numpy 1.18 and 1.26 alike.
 HELD_OUT_OF_20 = ["case_000", "case_003", "case_012", "case_015"]
@@ -86,12 +94,39 @@ class TestStoredSplit:
             check_stored_split(str(tmp_path), training, held_out)
 
     @pytest.mark.parametrize(
-        "content", ["[]", "{}", '{"training": ["a"]}', '{"training": ["a"], "held_out": [1]}', '{"training": ']
+        "content",
+        [
+            *("[]", "{}", '{"training": ["a"]}', '{"training": ["a"], "held_out": [1]}', '{"training": '),
+            '{"training": ["a"], "held_out": ["b"], "contents": ["c"]}',
+        ],
     )
     def test_a_damaged_file_is_named(self, tmp_path, content):
         (tmp_path / "split.json").write_text(content)
         with pytest.raises(UserError, match="split.json: is damaged"):
             read_split(str(tmp_path))
+
+
+class TestContents:
+    def test_what_has_changed_is_named(self, tmp_path):
+        folder = str(tmp_path)
+        write_split(folder, 0.5, 0, ["a", "b"], ["c", "d"])
+        assert changed_contents(folder, {"a": "1", "b": "2"}) is None
+        write_contents(folder, {"a": "1", "b": "2"})
+        write_contents(folder, {"c": "3"})
+        assert changed_contents(folder, {"a": "1", "b": "2"}) is None
+        assert changed_contents(folder, {"c": "0", "d": "4"}) == "1 of 2: c"
+        assert changed_contents(folder, {"b": "1", "a": "2", "c": "3"}) == "2 of 3: a, b"
+
+    def test_writing_the_split_again_keeps_those_of_its_cases(self, tmp_path):
+        folder = str(tmp_path)
+        write_split(folder, 0.5, 0, ["a", "b"], ["c"])
+        write_contents(folder, {"a": "1", "b": "2", "c": "3"})
+        write_split(folder, 0.5, 0, ["a"], ["c"])
+        assert read_split(folder)["contents"] == {"a": "1", "c": "3"}
+        assert (read_split(folder)["training"], read_split(folder)["held_out"]) == (["a"], ["c"])
+
+    def test_of_a_folder_without_a_split_nothing_is_known(self, tmp_path):
+        assert changed_contents(str(tmp_path), {"a": "1"}) is None
 
 
 class TestFolds:

@@ -43,6 +43,26 @@ class TestLaunch:
             monkeypatch.setenv("PMIX_RANK", "5")
         assert (launch.size(), launch.local_size()) == sizes
 
+    @pytest.mark.parametrize(
+        "size, rank",
+        [
+            ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+            ("HOROVOD_SIZE", "HOROVOD_RANK"),
+            ("PMI_SIZE", "PMI_RANK"),
+            ("SLURM_STEP_NUM_TASKS", "PMIX_RANK"),
+        ],
+    )
+    def test_one_is_the_first(self, monkeypatch, size, rank):
+        assert launch.is_first()
+        monkeypatch.setenv(size, "2")
+        for number in "0", "1":
+            monkeypatch.setenv(rank, number)
+            assert launch.is_first() == (number == "0")
+
+    def test_none_is_where_nothing_tells(self, monkeypatch):
+        monkeypatch.setenv("PMI_SIZE", "2")
+        assert not launch.is_first()
+
 
 class TestOneWorker:
     def test_exchanges_nothing_and_does_not_load_horovod(self):

@@ -10,7 +10,7 @@ from utils import hardware
 from utils.data_loader import Volumes
 from utils.environment import threads
 from utils.hooks.profiling_hook import PERCENTILES
-from utils.params import MODEL_SETTINGS, RUN_SETTINGS
+from utils.model_settings import MODEL_SETTINGS, RUN_SETTINGS
 from utils.tf_runtime import tf, version
 
 # Beside those of the network, the settings that a speed depends on.

@@ -44,7 +44,7 @@ def write_csv(path, entries, structures, measures):
         UserError: the file cannot be written.
     """
     with replace_on_success(path) as temporary:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(("case", "structure") + tuple(measures))
             for entry in entries:

@@ -3,7 +3,7 @@
 Each fold is a run of its own, by one worker, in a folder of its own in ``model_dir``; the workers share the folds.
 """
 
-from utils import params as params_file
+from utils import model_folder
 from utils.progress import headed
 from utils.runner import Runner
 
@@ -30,6 +30,8 @@ class CrossValidation(Runner):
         for fold, runner in self._own_folds():
             with headed("fold {}: ".format(fold)):
                 own_scores, own_errors = runner.scored(writer)
+            self.record.take_over(runner.record)
+            self._problems += runner._problems
             scores += own_scores
             errors += own_errors
         self._start_log()
@@ -37,8 +39,8 @@ class CrossValidation(Runner):
 
     def _own_folds(self):
         """The number and the ``Runner`` of each of this worker's folds, made when it is due."""
-        folders = params_file.model_folders(self.model_dir, self.params["folds"])
-        logs = params_file.model_folders(self.params["log_dir"], self.params["folds"])
+        folders = model_folder.model_folders(self.model_dir, self.params["folds"])
+        logs = model_folder.model_folders(self.params["log_dir"], self.params["folds"])
         for fold, job in self.workers.share(list(enumerate(self.job.folds))):
             part = len(job.training) / (len(job.training) + len(job.held_out))
             own = dict(self.params, model_dir=folders[fold], log_dir=logs[fold], folds=0, train_split=part)

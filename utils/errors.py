@@ -13,6 +13,15 @@ class UnusableFile(UserError):
     """A file of one case is bad, beside which other cases may be good."""
 
 
+class CannotWrite(UserError):
+    """The system does not let a file be written, as on a full disk: others will fare no better."""
+
+
+def together(errors):
+    """One UserError for several, in a line each."""
+    return errors[0] if len(errors) == 1 else UserError("\n".join(map(str, errors)))
+
+
 def unusable(errors, cases):
     """One UserError for those of several of so many cases; where they are several, in a line each."""
     between = "\n" if len(errors) > 1 else " "

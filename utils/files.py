@@ -1,43 +1,67 @@
 """Files that appear finished or not at all, and JSON in them."""
 
 import contextlib
+import errno
 import json
 import os
+import re
+import stat
 import uuid
 
-from utils.errors import UserError
+from utils.errors import CannotWrite, UserError
+
+# Characters of a file's name that its temporary one ends with: its extensions, and no more than names may be long.
+ENDING = 20
+# What file systems say that have no fsync.
+NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
-def replace_on_success(path, extension=None):
+def replace_on_success(path, extension=None, durable=True):
     """Gives the path of a temporary file to write; on success it becomes `path`, on failure it is removed.
 
     The temporary file lies in the folder of `path` (made where missing). Its name ends like that of `path`, or
     with `extension` where one is given, for writers that choose a format by it. A file that was at `path` stays as
-    it was until the new one is complete.
+    it was until the new one is complete. With `durable` the new one is on the disk before it gets its name, so that
+    no power cut leaves an empty file there; what can be made anew at any time does without.
 
-    Raises UserError naming `path` where the system refuses to write; any other error passes through.
+    Raises CannotWrite, a UserError, naming `path` where the system refuses to write; any other error passes through.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, ".{}{}".format(uuid.uuid4().hex, extension or "." + name))
+    temporary = os.path.join(folder, ".{}{}".format(uuid.uuid4().hex, extension or "." + name[-ENDING:]))
     try:
         os.makedirs(folder, exist_ok=True)
         yield temporary
+        if durable:
+            _bring_to_disk(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError("{}: cannot be written: {}".format(path, error)) from error
+        raise CannotWrite("{}: cannot be written: {}".format(path, error.strerror or error)) from error
     finally:
-        if os.path.exists(temporary):
+        with contextlib.suppress(OSError):
             os.remove(temporary)
 
 
-def write_json_atomically(path, value):
-    """Writes `value` as indented UTF-8 JSON to `path`.
+def _bring_to_disk(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FSYNC:
+            raise
+    finally:
+        os.close(descriptor)
 
-    Raises UserError where the system refuses, ValueError for NaN or infinity (use None) and TypeError for what
+
+def write_json_atomically(path, value):
+    """Writes `value` as indented UTF-8 JSON to `path`. Bytes of file names that are no UTF-8 go into it as escapes.
+
+    Raises CannotWrite where the system refuses, ValueError for NaN or infinity (use None) and TypeError for what
     JSON cannot hold; in each case a file that was there is untouched.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # Python has them as lone surrogates, which UTF-8 cannot hold; read back, they are the same again.
+    text = re.sub("[\ud800-\udfff]", lambda found: "\\u{:04x}".format(ord(found.group())), text)
     with replace_on_success(path) as temporary:
         with open(temporary, "w", encoding="utf-8") as stream:
             stream.write(text)
@@ -46,6 +70,9 @@ def write_json_atomically(path, value):
 def read_json(path):
     """Returns the value in the JSON file `path`; raises UserError where it cannot be read or is no JSON."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            # A pipe would be waited for.
+            raise UserError("{}: cannot be read: is no file".format(path))
         with open(path, encoding="utf-8") as stream:
             return json.load(stream)
     except OSError as error:

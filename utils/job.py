@@ -3,7 +3,7 @@
 import os
 from typing import Any, Dict, NamedTuple, Tuple
 
-from utils import grid, launch, network_memory, split, tasks
+from utils import grid, launch, model_folder, model_settings, network_memory, split, tasks
 from utils import params as params_file
 from utils.errors import UserError
 from utils.tasks import Case
@@ -75,12 +75,20 @@ def _described(stored, task, params):
                     ", ".join(stored[name]),
                 )
             )
-    return {name: stored[name] for name in params_file.TASK_SETTINGS + params_file.GRID_SETTINGS}
+    named = task is not None and task.name != os.path.basename(os.path.abspath(params["data_dir"]))
+    if named and task.name != stored["task"] and params["exec_mode"] != "predict":
+        # A task without a name goes by that of its folder, which may change.
+        raise UserError(
+            "--data_dir {}: is the task {}, but the model in {} was trained on {}: use another --model_dir".format(
+                params["data_dir"], task.name, params["model_dir"], stored["task"]
+            )
+        )
+    return {name: stored[name] for name in model_settings.TASK_SETTINGS + model_settings.GRID_SETTINGS}
 
 
 def _with_labelled_cases(job, task, params, stored):
     """The job with what each of its models is trained on, and what it holds out."""
-    folders = params_file.model_folders(params["model_dir"], params["folds"])
+    folders = model_folder.model_folders(params["model_dir"], params["folds"])
     if params["exec_mode"] in params_file.TRAINING_MODES:
         sides = _split(task, params, folders if stored is not None else ())
         jobs = [job._replace(training=_chosen(task, one), held_out=_chosen(task, other)) for one, other in sides]

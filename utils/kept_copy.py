@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from utils.environment import share_of_cores
-from utils.errors import UserError, unusable
+from utils.errors import CannotWrite, UserError, unusable
 from utils.files import replace_on_success
 from utils.overlap import overlapped
 from utils.preprocessing import SETTINGS, check_scan, prepare_case
@@ -19,8 +19,17 @@ from utils.tasks import Case
 FORMAT_VERSION = 1
 READ_AT_ONCE = 1 << 20
 
-Kept = NamedTuple("Kept", [("case", Case), ("image", str), ("label", Optional[str])])
-Kept.__doc__ = "A case and the .npy files of its float32 [X, Y, Z, C] image and its uint8 [X, Y, Z] label (or None)."
+
+class Kept(NamedTuple):
+    """A case, the .npy files of its float32 [X, Y, Z, C] image and its uint8 [X, Y, Z] label (or None), and its hash.
+
+    ``content`` is that of the case's own files, 32 hexadecimal digits.
+    """
+
+    case: Case
+    image: str
+    label: Optional[str]
+    content: Optional[str] = None
 
 
 def keep(cases, settings, directory, progress=None, later=()):
@@ -38,8 +47,10 @@ def keep(cases, settings, directory, progress=None, later=()):
         futures += [executor.submit(check_scan, case.image, settings) for case in later]
         try:
             for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
-                if not isinstance(future.exception(), (UserError, type(None))):
-                    future.result()
+                error = future.exception()
+                # Where one copy cannot be written, as on a full disk, no other can.
+                if isinstance(error, CannotWrite) or not isinstance(error, (UserError, type(None))):
+                    raise error
                 if progress is not None:
                     progress(done, len(futures))
         finally:
@@ -59,7 +70,7 @@ def keep_in_turn(cases, settings, directory, threads):
             return _keep_case(case, settings, directory)
         except UserError as error:
             # Another one, since the traceback of this one holds on to the volumes.
-            return UserError(str(error))
+            return type(error)(str(error))
 
     _make_directory(directory)
     return overlapped(attempt, cases, threads)
@@ -69,13 +80,15 @@ def _make_directory(directory):
     try:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
-        raise UserError("%s: cannot be made to keep preprocessed cases (%s)" % (directory, error.strerror)) from error
+        raise CannotWrite("%s: cannot be made to keep preprocessed cases (%s)" % (directory, error.strerror)) from error
 
 
 def _keep_case(case, settings, directory):
-    stem = os.path.join(directory, "%s-%s" % (case.name, _key(case, settings)))
+    files = b"".join(b"none" if path is None else _hash_of_file(path) for path in (case.image, case.label))
+    stem = os.path.join(directory, "%s-%s" % (case.name, _key(files, settings)))
     shape = tuple(settings["input_shape"])
-    kept = Kept(case, stem + ".image.npy", None if case.label is None else stem + ".label.npy")
+    label_path = None if case.label is None else stem + ".label.npy"
+    kept = Kept(case, stem + ".image.npy", label_path, hashlib.blake2b(files, digest_size=16).hexdigest())
     if _is_whole(kept.image, shape + (settings["channels"],), np.float32) and (
         kept.label is None or _is_whole(kept.label, shape, np.uint8)
     ):
@@ -87,15 +100,14 @@ def _keep_case(case, settings, directory):
     return kept
 
 
-def _key(case, settings):
-    """Return a hash of all that decides what the preprocessed case looks like."""
+def _key(files, settings):
+    """Return a hash of all that decides what the preprocessed case looks like: its files' hashes and the settings."""
     chosen = {name: settings[name] for name in SETTINGS}
     chosen["input_shape"] = [int(size) for size in chosen["input_shape"]]
     chosen["format_version"] = FORMAT_VERSION
     key = hashlib.blake2b(digest_size=16)
     key.update(json.dumps(chosen, sort_keys=True).encode())
-    for path in (case.image, case.label):
-        key.update(b"none" if path is None else _hash_of_file(path))
+    key.update(files)
     return key.hexdigest()
 
 
@@ -119,5 +131,7 @@ def _is_whole(path, shape, dtype):
 
 
 def _save(path, array):
-    with replace_on_success(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, array, allow_pickle=False)
+    with replace_on_success(path, durable=False) as temporary, open(temporary, "wb") as file:
+        # As numpy.save does, which would not say what the system says of a full disk.
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(np.ascontiguousarray(array).data)

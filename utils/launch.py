@@ -1,4 +1,7 @@
-"""How many workers were started, as their launcher tells each of them; known before TensorFlow is loaded."""
+"""How many workers were started, and whether this is the first, as their launcher tells each of them.
+
+Known before TensorFlow is loaded.
+"""
 
 import os
 import re
@@ -6,6 +9,7 @@ import re
 # mpirun of Open MPI; horovodrun; MPICH and Intel MPI.
 _SIZE = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
 _LOCAL_SIZE = ("OMPI_COMM_WORLD_LOCAL_SIZE", "HOROVOD_LOCAL_SIZE", "MPI_LOCALNRANKS")
+_RANK = ("OMPI_COMM_WORLD_RANK", "HOROVOD_RANK", "PMI_RANK", "PMIX_RANK")
 # srun --mpi=pmix: SLURM's own variables are those of any step, also of one that starts no MPI.
 _SRUN = "PMIX_RANK"
 _SRUN_SIZE = ("SLURM_STEP_NUM_TASKS",)
@@ -20,6 +24,11 @@ def size():
 def local_size():
     """Workers on this machine."""
     return _read(_LOCAL_SIZE, _SRUN_LOCAL_SIZE)
+
+
+def is_first():
+    """Whether this is the worker that writes for all; none is where a launcher does not tell them apart."""
+    return size() == 1 or next((os.environ[name] for name in _RANK if name in os.environ), None) == "0"
 
 
 def _read(names, srun_names):

@@ -1,88 +1,14 @@
 """Flags, what the model's folder holds, and defaults -> one validated params dict."""
 
-import glob
 import os
 
 from utils import launch, recipes
 from utils.errors import UserError
-from utils.files import read_json, write_json_atomically
-from utils.flags import FLAGS, shown
+from utils.flags import shown
+from utils.model_folder import checkpoint_folders, has_checkpoint, model_folders, trained_settings
+from utils.model_settings import FILE_NAME, FREE_WITHOUT_TRAINING, GRID_SETTINGS, MODEL_SETTINGS, RUN_SETTINGS, load
 from utils.modes import BENCHMARK_MODES, CHECK, EVALUATION_MODES, PREDICTION_MODES, TRAINING_MODES
 from utils.parser import build_parser
-
-FILE_NAME = "params.json"
-BEST_FOLDER = "best"
-
-# What the network and its input need: another value would be another network.
-MODEL_SETTINGS = (
-    "input_shape",
-    "fit",
-    "spacing",
-    "resize_interpolator",
-    "data_normalization",
-    "activation",
-    "normalization_layer",
-    "pooling",
-    "upsampling",
-    "upscale_blocks",
-    "downscale_blocks",
-    "convolution_size",
-)
-# What else decides the result of training: another value would be another run.
-RUN_SETTINGS = (
-    "recipe",
-    "train_epochs",
-    "crop_shape",
-    "loss",
-    "cross_entropy_weight",
-    "deep_supervision",
-    "optimizer",
-    "base_lr",
-    "lr_schedule",
-    "lr_warmup_steps",
-    "momentum",
-    "weight_decay",
-    "weight_averaging",
-    "lr_scaling",
-    "lr_warmup_epochs",
-    "batch_size",
-    "augment",
-    "flip_axes",
-    "augment_rotation",
-    "augment_scaling",
-    "augment_shift",
-    "augment_elastic",
-    "augment_share",
-    "augment_noise",
-    "augment_blur",
-    "augment_brightness",
-    "augment_gamma",
-    "seed",
-    "train_split",
-    "split_seed",
-    "folds",
-)
-FREE_WITHOUT_TRAINING = ("recipe", "train_epochs", "batch_size", "seed")
-# Those that the first release's models know nothing of.
-LATER_SETTINGS = (
-    (
-        "fit",
-        "spacing",
-        "crop_shape",
-        "recipe",
-        "train_epochs",
-        "cross_entropy_weight",
-        "deep_supervision",
-        "lr_schedule",
-        "lr_warmup_steps",
-    )
-    + ("weight_decay", "weight_averaging", "lr_scaling", "lr_warmup_epochs", "flip_axes", "folds")
-    + tuple(name for name in RUN_SETTINGS if name.startswith("augment_"))
-)
-# What the runner adds to params.json once it knows the task.
-TASK_SETTINGS = ("task", "labels", "modalities")
-# Those that the task decides where the user leaves it to it.
-GRID_SETTINGS = ("input_shape", "crop_shape", "spacing")
 
 # Flags that need another, and what they belong to.
 NEEDS = {"synthetic": ("--benchmark", ()), "output": ("--benchmark or --exec_mode check", (CHECK,))}
@@ -126,35 +52,6 @@ def _completed(given, stored):
     return params
 
 
-def save(params, model_dir):
-    """Writes the dict `params` to `<model_dir>/params.json`, atomically. `settings_of` says what belongs there."""
-    write_json_atomically(os.path.join(model_dir, FILE_NAME), params)
-
-
-def load(model_dir):
-    """Returns the dict in `<model_dir>/params.json`, or None where there is no such file.
-
-    It has at least MODEL_SETTINGS, RUN_SETTINGS and TASK_SETTINGS: "task" (str), "labels" (names by value,
-    labels[0] is background) and "modalities" (names by channel). Raises UserError where the file is damaged.
-    """
-    path = os.path.join(model_dir, FILE_NAME)
-    if not os.path.exists(path):
-        return None
-    stored = read_json(path)
-    if not isinstance(stored, dict):
-        raise UserError("{}: is damaged, it holds no JSON object".format(path))
-    # A flag that the model is older than: it was made as the reference recipe would have it.
-    earlier = recipes.defaults(recipes.REFERENCE)
-    stored = dict({name: earlier[name] for name in LATER_SETTINGS}, **stored)
-    for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS:
-        if name not in stored:
-            raise UserError('{}: is damaged, it lacks "{}"'.format(path, name))
-        problem = _flag_problem(name, stored[name]) if name in FLAGS else _task_problem(name, stored[name])
-        if problem:
-            raise UserError('{}: is damaged, "{}": {}'.format(path, name, problem))
-    return stored
-
-
 def binding_settings(params):
     """Returns what `load` finds in the model's folder, or None where a run is not bound to it.
 
@@ -163,43 +60,6 @@ def binding_settings(params):
     if params["benchmark"] or params["exec_mode"] == CHECK:
         return None
     return trained_settings(params["model_dir"]) if params["exec_mode"] in TRAINING_MODES else load(params["model_dir"])
-
-
-def trained_settings(model_dir):
-    """Returns what `load` finds in a folder, or None where no training has left a checkpoint of it there yet."""
-    stored = load(model_dir)
-    trained = stored is not None and any(map(has_checkpoint, model_folders(model_dir, stored["folds"])))
-    return stored if trained else None
-
-
-def settings_of(params):
-    """Returns what params.json holds, of params that know task and workers: the settings a later run takes from it."""
-    settings = {name: params[name] for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS}
-    # Each fold has one worker, so that another time others may be at work.
-    return dict(settings, workers=1 if params["folds"] else params["workers"])
-
-
-def model_folders(model_dir, folds):
-    """Returns the folders of the models in `model_dir`: itself, or one for each fold of a cross-validation."""
-    return [os.path.join(model_dir, "fold_{}".format(fold)) for fold in range(folds)] if folds else [model_dir]
-
-
-def checkpoint_folders(params):
-    """Returns the folders of the checkpoints that evaluation and prediction use: the last ones, or the best."""
-    folders = model_folders(params["model_dir"], params["folds"])
-    return [os.path.join(folder, BEST_FOLDER) for folder in folders] if params["checkpoint"] == "best" else folders
-
-
-def _flag_problem(name, value):
-    return None if value is None and FLAGS[name].default is None else FLAGS[name].problem(value)
-
-
-def _task_problem(name, value):
-    if name == "task":
-        return None if isinstance(value, str) else "{!r} is not a name".format(value)
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-        return None
-    return "{!r} is not a list of names".format(value)
 
 
 def _complete_folders(params):
@@ -376,8 +236,3 @@ def _check_model_dir(params, stored):
     for folder in checkpoint_folders(params):
         if not has_checkpoint(folder):
             raise UserError("--checkpoint best: {} holds none: use --checkpoint last".format(folder))
-
-
-def has_checkpoint(folder):
-    """Tells whether there are checkpoints in a folder, be it that they can be used or not."""
-    return bool(glob.glob(os.path.join(glob.escape(folder), "*.index")))

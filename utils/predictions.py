@@ -29,20 +29,24 @@ class CasePrediction(NamedTuple):
 MEASURES = case_table.measures_of(CasePrediction)
 
 
-def write(predictions, structures, model_dir, extra):
-    """Writes predictions.json and predictions.csv into `model_dir`.
+def tabulate(predictions, structures, extra):
+    """Returns what predictions.json holds: a dict that JSON can hold.
 
-    The JSON holds "structures": list of names; "cases": list of {"case", "volume_ml", "uncertainty"}, the last two
-    dicts of structure name to number or None; and the entries of the dict `extra`. The CSV has one line per case and
-    structure.
-
-    Raises:
-        UserError: a file cannot be written.
+    "structures": list of names; "cases": list of {"case", "volume_ml", "uncertainty"}, the last two dicts of structure
+    name to number or None; and the entries of the dict `extra`.
     """
     structures = list(structures)
-    content = plain(dict({"structures": structures, "cases": case_table.entries(predictions, structures)}, **extra))
-    write_json_atomically(os.path.join(str(model_dir), JSON_NAME), content)
-    case_table.write_csv(os.path.join(str(model_dir), CSV_NAME), content["cases"], structures, MEASURES)
+    return plain(dict({"structures": structures, "cases": case_table.entries(predictions, structures)}, **extra))
+
+
+def write_json(table, model_dir):
+    """Writes what `tabulate` returns to predictions.json in `model_dir`; raises CannotWrite."""
+    write_json_atomically(os.path.join(str(model_dir), JSON_NAME), table)
+
+
+def write_csv(table, model_dir):
+    """Writes its cases to predictions.csv in `model_dir`, one line per case and structure; raises CannotWrite."""
+    case_table.write_csv(os.path.join(str(model_dir), CSV_NAME), table["cases"], table["structures"], MEASURES)
 
 
 def tell(predictions, model_dir):

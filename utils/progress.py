@@ -37,8 +37,11 @@ def say(text):
     What the output's encoding lacks is shown by its code, as names of structures and files may hold anything.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    _Bar.write((_heading + text).encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
-    sys.stdout.flush()
+    try:
+        _Bar.write((_heading + text).encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
+        sys.stdout.flush()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 class Progress:

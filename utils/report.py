@@ -107,15 +107,16 @@ _STATISTICS = (
 )
 
 
-def write(summary, model_dir):
-    """Writes evaluation.json (all of `summary`) and evaluation.csv (its cases) into `model_dir`.
-
-    The CSV has one line per case and structure: case, structure and MEASURES; an undefined score is an empty field.
-
-    Raises:
-        UserError: a file cannot be written.
-    """
+def write_json(summary, model_dir):
+    """Writes evaluation.json, all of `summary`, into `model_dir`; raises CannotWrite."""
     write_json_atomically(os.path.join(str(model_dir), JSON_NAME), summary)
+
+
+def write_csv(summary, model_dir):
+    """Writes evaluation.csv, the cases of `summary`, into `model_dir`; raises CannotWrite.
+
+    It has one line per case and structure: case, structure and MEASURES; an undefined score is an empty field.
+    """
     path = os.path.join(str(model_dir), CSV_NAME)
     case_table.write_csv(path, summary["cases"], summary["structures"], MEASURES)
 

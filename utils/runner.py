@@ -3,29 +3,28 @@
 From the task to the report: task -> cases -> kept volumes -> batches -> probabilities -> masks -> scores -> report.
 """
 
-import collections
 import functools
 import os
 import tempfile
 
 import dllogger
-from model.averaging import mirrorings
 from model.model_fn import model_fn, probabilities_of
-from utils import augmentation, data_loader, memory, predictions, report, run_log, split
+from utils import augmentation, data_loader, model_folder, model_settings, predictions, report, run_log, split
 from utils import params as params_file
 from utils.case_table import gathered
-from utils.environment import threads
-from utils.errors import UnusableFile, UserError, unusable
+from utils.errors import UserError, together, unusable
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
-from utils.kept_copy import keep_in_turn
 from utils.masks import MaskWriter
-from utils.overlap import overlapped
 from utils.page import build as page
+from utils.predicting import Pipeline, batch_size_of
 from utils.preparation import Preparation
 from utils.progress import Progress, Silence, say
-from utils.session_config import cpu_session_config, prediction_batch_size, session_config
+from utils.provenance import about_run
+from utils.run_record import RunRecord
+from utils.session_config import cpu_session_config, session_config
 from utils.tf_runtime import gpus, scale_loss, tf, version
+from utils.troubles import told
 from utils.workers import Workers
 
 LAST_CHECKPOINTS_KEPT = 3
@@ -46,28 +45,14 @@ def run(params, job):
     try:
         for part in params["exec_mode"].split("_and_"):
             getattr(runner, part)()
+        runner.finish()
     except tf.estimator.NanLossDuringTrainingError as error:
         raise UserError(
             "--base_lr {}: training has diverged, the loss is not a number: use a smaller one with another "
             "--model_dir".format(params["base_lr"])
         ) from error
-    except tf.errors.OpError as error:
-        raise UserError("--model_dir {}: {}".format(params["model_dir"], _reason(error))) from error
-    except OSError as error:
-        # A full disk, or one that went away.
-        where = error.filename or "--model_dir {}".format(params["model_dir"])
-        raise UserError("{}: cannot go on: {}".format(where, error.strerror or error)) from error
-    runner.finish()
-
-
-def _reason(error):
-    """What stopped TensorFlow, in one line: a damaged checkpoint, a full disk, a worker that is gone."""
-    if isinstance(error, tf.errors.ResourceExhaustedError):
-        return "out of memory: use a smaller --batch_size or --input_shape"
-    about_the_graph = ("Graph execution", "Detected at", "Original stack", "Hint", "File ", "node ", "[[", "defined at")
-    lines = [line.strip() for line in error.message.splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(about_the_graph)]
-    return "TensorFlow cannot go on: {}".format((told or [type(error).__name__])[0])
+    except (tf.errors.OpError, OSError) as error:
+        raise told(error, params["model_dir"]) from error
 
 
 class Runner:
@@ -89,7 +74,10 @@ class Runner:
         self.model_dir = params["model_dir"]
         self.structures = job.description["labels"][1:]
         self._preparation = Preparation(self.params, self.workers, self._progress)
-        self._left_out = None
+        self._problems = []
+        self.record = RunRecord(
+            functools.partial(about_run, version(), self.workers.size), self.model_dir, self.workers
+        )
         self.config, notice = session_config(self.params, self.workers)
         self._start_log()
         if notice:
@@ -121,6 +109,7 @@ class Runner:
             )
             return
         volumes, held_out = self._preparation.training_volumes(self.job)
+        self.record.training(self.job, volumes.kept + held_out.kept, goes_on=first_step > 0)
         done = {"initial": plan.cases_before(first_step)}
         with self._progress(plan.cases_before(last_step), "training", "images", **done) as progress:
             hooks = self._training_hooks(plan, progress, held_out)
@@ -148,7 +137,8 @@ class Runner:
             self._estimator(folder, plan).train(batches, hooks=hooks, max_steps=last_step)
 
     def _write_settings(self):
-        params_file.save(params_file.settings_of(self.params), self.model_dir)
+        model_settings.save(model_settings.settings_of(self.params), self.model_dir)
+        self.record.write()
 
     def _write_split(self):
         names = [[case.name for case in cases] for cases in (self.job.training, self.job.held_out)]
@@ -160,7 +150,7 @@ class Runner:
 
     def _last_step(self):
         """Optimizer steps that the first worker finds in its last checkpoint; 0 where there is none."""
-        trained = self.workers.is_first and params_file.has_checkpoint(self.model_dir)
+        trained = self.workers.is_first and model_folder.has_checkpoint(self.model_dir)
         step = _step_of(_latest_checkpoint(self.model_dir)) if trained else 0
         return int(self.workers.gather([[step]])[0, 0])
 
@@ -171,7 +161,7 @@ class Runner:
             image_shape=self.params["input_shape"] + [len(self.params["modalities"])],
             network=functools.partial(probabilities_of, params=self.params),
             structures=self.structures,
-            batch_size=self._prediction_batch_size(),
+            batch_size=batch_size_of(self.params),
             every_epochs=self.params["evaluate_every"],
             steps_per_epoch=plan.steps_per_epoch,
             model_dir=self.model_dir,
@@ -183,10 +173,15 @@ class Runner:
         scores, errors = self.scored(writer)
         self._leave_out(errors, self.job.held_out)
         scores = self._everyones(scores, report.CaseScores, self.job.held_out)
+        contents = self.record.read("held_out", self.job.held_out)
         if self.workers.is_first and scores:
+            changed = split.changed_contents(self.model_dir, contents)
+            if changed:
+                say("held-out cases have changed since training ({})".format(changed))
             self._report(scores)
             writer.tell()
             self._leave_page(self.job.held_out)
+        self._attempt(self.record.write)
 
     def scored(self, writer):
         """The ``CaseScores`` of this worker's share of the held-out cases, and UserErrors of those that are bad.
@@ -204,7 +199,15 @@ class Runner:
     def _leave_out(self, errors, cases):
         """Let the run go on without some of the cases, and tell of them at its end."""
         if errors:
-            self._left_out = unusable(errors, len(cases))
+            # Before what they may have led to.
+            self._problems.insert(0, unusable(errors, len(cases)))
+
+    def _attempt(self, write, *arguments):
+        """Write something; what the disk refuses is told at the run's end, so that all else is still written."""
+        try:
+            write(*arguments)
+        except (UserError, OSError) as error:
+            self._problems.append(error if isinstance(error, UserError) else told(error, self.model_dir))
 
     def _everyones(self, figures, kind, cases):
         """The figures of all workers' cases, in the order of the cases."""
@@ -212,9 +215,11 @@ class Runner:
 
     def _report(self, scores):
         summary = report.summarise(scores, self.structures, self._used())
-        report.write(summary, self.model_dir)
-        run_log.log_evaluation(summary)
+        # First of all, as a terminal takes it that a disk has no room for.
         say(report.format_table(summary))
+        self._attempt(report.write_json, summary, self.model_dir)
+        self._attempt(report.write_csv, summary, self.model_dir)
+        self._attempt(run_log.log_evaluation, summary)
         say("scores: {}".format(os.path.join(self.model_dir, report.JSON_NAME)))
 
     def _used(self):
@@ -236,11 +241,15 @@ class Runner:
         made, errors = self._use_each(cases, write, "predicting")
         self._leave_out(errors, self.job.predicted)
         made = self._everyones(made, predictions.CasePrediction, self.job.predicted)
+        self.record.read("predicted", self.job.predicted)
         if self.workers.is_first:
-            predictions.write(made, self.structures, self.model_dir, self._used())
+            table = predictions.tabulate(made, self.structures, self._used())
+            self._attempt(predictions.write_json, table, self.model_dir)
+            self._attempt(predictions.write_csv, table, self.model_dir)
             predictions.tell(made, self.model_dir)
             writer.tell()
             self._leave_page(self.job.predicted, predicted=True)
+        self._attempt(self.record.write)
 
     def _leave_page(self, cases, predicted=False):
         dllogger.flush()
@@ -252,68 +261,23 @@ class Runner:
 
     def _training_logs(self):
         """Paths of the logs that hold the epochs: this run's, or those of the folds."""
-        folders = params_file.model_folders(self.params["log_dir"], self.params["folds"])
+        folders = model_folder.model_folders(self.params["log_dir"], self.params["folds"])
         return [os.path.join(folder, run_log.FILE_NAME) for folder in folders]
 
     def _use_each(self, cases, use, description):
-        """What ``use`` makes of the (Kept, probabilities) of each case, in order, and UserErrors of the others.
-
-        Reading, the network and ``use`` work at the same time. A UserError of ``use`` that is not about one file, such
-        as a full disk, is the last.
-        """
-
-        def attempt(predicted):
-            try:
-                with memory.running_out_over(predicted[0].case.image):
-                    return use(predicted)
-            except UnusableFile as error:
-                return UserError(str(error))
-
-        results, errors, checkpoints = [], [], self._checkpoints()
+        """What ``use`` makes of the (Kept, probabilities) of each case, in order, and UserErrors of the others."""
+        checkpoints = self._checkpoints()
+        estimator = self._estimator(self.model_dir, weights=checkpoints)
+        pipeline = Pipeline(self.params, self._preparation.settings, estimator, checkpoints[0], self.record.note)
         with self._progress(len(cases), description, "cases") as progress:
-            try:
-                for result in overlapped(attempt, self._predicted(cases, checkpoints, errors), threads(self.params)):
-                    (errors if isinstance(result, UserError) else results).append(result)
-                    progress.update()
-            except UserError as error:
-                errors.append(error)
+            results, errors, trouble = pipeline.use_each(cases, use, progress)
+        if trouble and not results:
+            raise together(([unusable(errors, len(cases))] if errors else []) + [trouble])
+        self._problems += [trouble] if trouble else []
         return results, errors
 
     def _checkpoints(self):
-        return [_latest_checkpoint(folder) for folder in params_file.checkpoint_folders(self.params)]
-
-    def _predicted(self, cases, checkpoints, errors):
-        """Each case's Kept and class probabilities float32 [X, Y, Z, K] in turn; UserErrors of others to ``errors``."""
-        read, failed = collections.deque(), []
-
-        def images():
-            # In a thread of TensorFlow's, which would make errors of its own of what is raised here.
-            try:
-                for kept in keep_in_turn(
-                    cases, self._preparation.settings, self.params["cache_dir"], threads(self.params)
-                ):
-                    if isinstance(kept, UserError):
-                        errors.append(kept)
-                    else:
-                        read.append(kept)
-                        yield data_loader.view(kept.image)
-            except Exception as error:
-                failed.append(error)
-
-        shape = self.params["input_shape"] + [len(self.params["modalities"])]
-        flips = len(mirrorings(self.params["flip_axes"])) if self.params["test_time_flips"] else 1
-        batch_size = self.params["prediction_batch_size"] or max(1, self._prediction_batch_size() // flips)
-        predictions = self._estimator(self.model_dir, weights=checkpoints).predict(
-            lambda: data_loader.streamed_dataset(images, shape, batch_size),
-            checkpoint_path=checkpoints[0],
-        )
-        for prediction in predictions:
-            yield read.popleft(), prediction["probabilities"]
-        if failed:
-            raise failed[0]
-
-    def _prediction_batch_size(self):
-        return self.params["prediction_batch_size"] or prediction_batch_size(self.params["input_shape"], bool(gpus()))
+        return [_latest_checkpoint(folder) for folder in model_folder.checkpoint_folders(self.params)]
 
     def finish(self):
         """Draw the training curves where pictures are asked for, and say where the log is.
@@ -324,8 +288,8 @@ class Runner:
             self._conclude()
         # A launcher ends all workers when one fails.
         self.workers.wait_for_all()
-        if self._left_out:
-            raise self._left_out
+        if self._problems:
+            raise together(self._problems)
 
     def _conclude(self):
         dllogger.flush()

@@ -50,16 +50,31 @@ def fold_cases(names, folds, split_seed):
 
 
 def write_split(model_dir, train_split, split_seed, training, held_out):
-    """Writes the split to `<model_dir>/split.json`, atomically."""
-    write_json_atomically(
-        os.path.join(model_dir, FILE_NAME),
-        {
-            "split_seed": split_seed,
-            "train_split": train_split,
-            "training": list(training),
-            "held_out": list(held_out),
-        },
-    )
+    """Writes the split to `<model_dir>/split.json`, atomically; what is known there of the cases' contents stays."""
+    names = list(training) + list(held_out)
+    before = (read_split(model_dir) or {}).get("contents", {})
+    known = {name: before[name] for name in names if name in before}
+    split = {
+        "split_seed": split_seed,
+        "train_split": train_split,
+        "training": list(training),
+        "held_out": list(held_out),
+    }
+    write_json_atomically(os.path.join(model_dir, FILE_NAME), dict(split, **({"contents": known} if known else {})))
+
+
+def write_contents(model_dir, contents):
+    """Adds the contents of cases, a dict of name to hash, to `<model_dir>/split.json`, which must be there."""
+    split = read_split(model_dir)
+    known = dict(split.get("contents", {}), **contents)
+    write_json_atomically(os.path.join(model_dir, FILE_NAME), dict(split, contents=known))
+
+
+def changed_contents(model_dir, contents):
+    """Returns in words which of the cases, a dict of name to hash, are not what they were; None where none is known."""
+    known = (read_split(model_dir) or {}).get("contents", {})
+    changed = [name for name, found in contents.items() if known.get(name, found) != found]
+    return "{} of {}: {}".format(len(changed), len(contents), _few(changed)) if changed else None
 
 
 def read_split(model_dir):
@@ -73,6 +88,8 @@ def read_split(model_dir):
     split = read_json(path)
     if not isinstance(split, dict) or not all(_is_list_of_names(split.get(side)) for side in ("training", "held_out")):
         raise UserError('{}: is damaged, it lacks the lists "training" and "held_out"'.format(path))
+    if not isinstance(split.get("contents", {}), dict):
+        raise UserError('{}: is damaged, "contents" holds no hashes: delete that entry'.format(path))
     return split
 
 

@@ -10,7 +10,7 @@ from utils import scores
 from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
 from utils.hooks.training_hook import write_scalars
-from utils.params import BEST_FOLDER
+from utils.model_folder import BEST_FOLDER
 from utils.run_log import metric_name
 from utils.tf_runtime import tf
 

@@ -12,10 +12,12 @@ from utils.errors import UserError
 from utils.files import read_json, replace_on_success, write_json_atomically
 from utils.flags import shown
 from utils.masks import mask_path
+from utils.model_settings import RUNS
 from utils.page import markup, sections
 from utils.page.measures import Table, tabulate
 from utils.page.volume import encode
 from utils.progress import Progress, say
+from utils.run_record import in_words
 from utils.slices import COLOURS
 from utils.tasks import Case
 from utils.training_log import mean_epochs
@@ -81,7 +83,7 @@ def write(model_dir, cases, structures, predicted=False, logs=()):
     folder = os.path.join(model_dir, FOLDER)
     kind = "predicted" if predicted else "evaluated"
     groups = _groups(model_dir, _scans(folder, kind, cases), kind)
-    settings = _optional(os.path.join(model_dir, "params.json"))
+    settings = _settings(os.path.join(model_dir, "params.json"))
     contents = Contents(groups, structures, settings, *mean_epochs(logs))
     page = _page(contents, _pictures(model_dir, contents))
     path = os.path.join(folder, PAGE_NAME)
@@ -90,6 +92,15 @@ def write(model_dir, cases, structures, predicted=False, logs=()):
         with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             file.write(page)
     say("report: {}".format(path))
+
+
+def _settings(path):
+    """The settings in a params.json, and beside them what is on record of the last run that trained."""
+    settings = _optional(path)
+    try:
+        return dict(settings, **in_words(settings.pop(RUNS, [])))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError('{}: is damaged, "{}": delete that entry'.format(path, RUNS)) from error
 
 
 def _optional(path):

@@ -1,0 +1,125 @@
+import json
+import os
+
+import pytest
+
+from utils import model_settings
+from utils.errors import UserError
+from utils.model_settings import MODEL_SETTINGS, RUN_SETTINGS, TASK_SETTINGS
+from utils.params import from_command_line
+
+TASK = {"task": "Hippocampus", "labels": ["background", "Anterior"], "modalities": ["MRI"], "workers": 1}
+
+
+@pytest.fixture
+def model_dir(tmp_path):
+    return str(tmp_path / "model")
+
+
+@pytest.fixture
+def stored(model_dir):
+    """What training leaves in model_dir, as a dict."""
+    flags = ["--exec_mode", "train", "--data_dir", "task", "--momentum", "0.5", "--model_dir", model_dir]
+    model_settings.save(model_settings.settings_of(dict(from_command_line(flags), **TASK)), model_dir)
+    return model_settings.load(model_dir)
+
+
+class TestFile:
+    def test_round_trip(self, stored, tmp_path):
+        assert stored["labels"] == ["background", "Anterior"]
+        assert (stored["task"], stored["modalities"], stored["momentum"]) == ("Hippocampus", ["MRI"], 0.5)
+        model_settings.save(stored, str(tmp_path / "other"))
+        assert model_settings.load(str(tmp_path / "other")) == stored
+
+    def test_holds_no_flag_that_is_free(self, stored):
+        assert set(stored) == set(MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS) | {"workers"}
+
+    def test_none_is_stored(self, tmp_path):
+        assert model_settings.load(str(tmp_path)) is None
+
+    @pytest.mark.parametrize(
+        "name, value, told",
+        [
+            ("input_shape", [32, 32], "takes 3 values, not 2"),
+            ("base_lr", "fast", "'fast' is not a number above 0"),
+            ("base_lr", float("nan"), "nan is not a number above 0"),
+            ("augment", 1, "1 is not on or off"),
+            ("labels", [], r"\[\] is not a list of names"),
+            ("labels", ["background", "Head", "Head"], "two structures have one name"),
+            ("modalities", "MRI", "'MRI' is not a list of names"),
+            ("task", None, "None is not a name"),
+            ("workers", "two", "'two' is not a whole number from 1"),
+            ("workers", True, "True is not a whole number from 1"),
+        ],
+    )
+    def test_a_damaged_value_is_named(self, stored, model_dir, name, value, told):
+        with open(os.path.join(model_dir, "params.json"), "w") as file:
+            json.dump(dict(stored, **{name: value}), file)
+        flags = ["--exec_mode", "predict", "--images", "scan.nii", "--model_dir", model_dir]
+        with pytest.raises(UserError, match='params.json: is damaged, "{}": {}'.format(name, told)):
+            from_command_line(flags)
+
+    @pytest.mark.parametrize("name", ["input_shape", "split_seed", "labels"])
+    def test_a_missing_value_is_named(self, stored, model_dir, name):
+        del stored[name]
+        model_settings.save(stored, model_dir)
+        with pytest.raises(UserError, match='params.json: is damaged, it lacks "{}"'.format(name)):
+            model_settings.load(model_dir)
+
+    def test_what_a_later_version_may_have_added_is_refused(self, stored, model_dir):
+        model_settings.save(dict(stored, dilation=2, attention=True), model_dir)
+        with pytest.raises(
+            UserError, match=r"params.json: holds settings that this version does not know \('attention', 'dilation'\)"
+        ):
+            model_settings.load(model_dir)
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", "null"])
+    def test_a_damaged_file_is_named(self, tmp_path, content):
+        (tmp_path / "params.json").write_text(content)
+        with pytest.raises(UserError, match="params.json: is damaged"):
+            model_settings.load(str(tmp_path))
+
+    def test_a_pipe_in_its_place_is_refused_rather_than_waited_for(self, tmp_path):
+        os.mkfifo(str(tmp_path / "params.json"))
+        with pytest.raises(UserError, match="params.json: cannot be read: is no file"):
+            model_settings.load(str(tmp_path))
+
+
+class TestRuns:
+    def test_they_are_kept_in_order_beside_the_settings(self, stored, model_dir):
+        records = [{"started": "first", "data": {}}, {"started": "second"}, {"started": "third"}]
+        for record in records:
+            model_settings.record_run(record, model_dir)
+        assert model_settings.runs(model_dir) == records
+        assert model_settings.load(model_dir) == stored
+
+    def test_a_run_may_add_to_its_own(self, stored, model_dir):
+        for record in {"started": "first"}, {"started": "second"}, {"started": "second", "data": {"training": 1}}:
+            model_settings.record_run(record, model_dir)
+        assert model_settings.runs(model_dir) == [
+            {"started": "first"},
+            {"started": "second", "data": {"training": 1}},
+        ]
+
+    def test_new_settings_leave_them(self, stored, model_dir):
+        model_settings.record_run({"started": "first"}, model_dir)
+        model_settings.save(dict(stored, seed=7), model_dir)
+        assert model_settings.runs(model_dir) == [{"started": "first"}]
+        assert model_settings.load(model_dir)["seed"] == 7
+
+    def test_of_those_that_trained_nothing_the_last_are_kept(self, stored, model_dir, monkeypatch):
+        monkeypatch.setattr(model_settings, "OTHER_RUNS_KEPT", 2)
+        for number in range(6):
+            data = {"training": {}} if number in (1, 2) else {"predicted": {}}
+            model_settings.record_run({"started": number, "data": data}, model_dir)
+        assert [record["started"] for record in model_settings.runs(model_dir)] == [1, 2, 4, 5]
+
+    def test_there_are_none(self, tmp_path, model_dir, stored):
+        assert model_settings.runs(str(tmp_path)) == model_settings.runs(model_dir) == []
+
+    @pytest.mark.parametrize("damaged", [{"started": "first"}, ["first"], None])
+    def test_damaged_ones_are_named(self, stored, model_dir, damaged):
+        model_settings.save(dict(stored, runs=damaged), model_dir)
+        with pytest.raises(UserError, match='params.json: is damaged, "runs" is not a list of records'):
+            model_settings.runs(model_dir)
+        assert model_settings.load(model_dir) == stored

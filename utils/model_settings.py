@@ -1,0 +1,187 @@
+"""`params.json`: what a model was made with, which later runs in its folder take from there."""
+
+import os
+
+from utils import recipes
+from utils.errors import UserError
+from utils.files import read_json, write_json_atomically
+from utils.flags import FLAGS
+
+FILE_NAME = "params.json"
+
+# What the network and its input need: another value would be another network.
+MODEL_SETTINGS = (
+    "input_shape",
+    "fit",
+    "spacing",
+    "resize_interpolator",
+    "data_normalization",
+    "activation",
+    "normalization_layer",
+    "pooling",
+    "upsampling",
+    "upscale_blocks",
+    "downscale_blocks",
+    "convolution_size",
+)
+# What else decides the result of training: another value would be another run.
+RUN_SETTINGS = (
+    "recipe",
+    "train_epochs",
+    "crop_shape",
+    "loss",
+    "cross_entropy_weight",
+    "deep_supervision",
+    "optimizer",
+    "base_lr",
+    "lr_schedule",
+    "lr_warmup_steps",
+    "momentum",
+    "weight_decay",
+    "weight_averaging",
+    "lr_scaling",
+    "lr_warmup_epochs",
+    "batch_size",
+    "augment",
+    "flip_axes",
+    "augment_rotation",
+    "augment_scaling",
+    "augment_shift",
+    "augment_elastic",
+    "augment_share",
+    "augment_noise",
+    "augment_blur",
+    "augment_brightness",
+    "augment_gamma",
+    "seed",
+    "train_split",
+    "split_seed",
+    "folds",
+)
+FREE_WITHOUT_TRAINING = ("recipe", "train_epochs", "batch_size", "seed")
+# Those that the first release's models know nothing of.
+LATER_SETTINGS = (
+    (
+        "fit",
+        "spacing",
+        "crop_shape",
+        "recipe",
+        "train_epochs",
+        "cross_entropy_weight",
+        "deep_supervision",
+        "lr_schedule",
+        "lr_warmup_steps",
+    )
+    + ("weight_decay", "weight_averaging", "lr_scaling", "lr_warmup_epochs", "flip_axes", "folds")
+    + tuple(name for name in RUN_SETTINGS if name.startswith("augment_"))
+)
+# What the runner adds to params.json once it knows the task.
+TASK_SETTINGS = ("task", "labels", "modalities")
+# The number of workers that train it.
+OTHERS = ("workers",)
+# The records of the runs in the folder, which no later run takes anything from.
+RUNS = "runs"
+OTHER_RUNS_KEPT = 200
+# Those that the task decides where the user leaves it to it.
+GRID_SETTINGS = ("input_shape", "crop_shape", "spacing")
+
+
+def save(settings, model_dir):
+    """Writes the dict `settings` to `<model_dir>/params.json`, atomically; the records of runs in it stay.
+
+    `settings_of` says what belongs there.
+    """
+    _write(settings, runs(model_dir), model_dir)
+
+
+def load(model_dir):
+    """Returns the settings in `<model_dir>/params.json`, a dict, or None where there is no such file.
+
+    It has at least MODEL_SETTINGS, RUN_SETTINGS and TASK_SETTINGS: "task" (str), "labels" (names by value,
+    labels[0] is background) and "modalities" (names by channel). Raises UserError where the file is damaged, or
+    holds what this version does not know.
+    """
+    stored = _read(model_dir)
+    if stored is None:
+        return None
+    path = os.path.join(model_dir, FILE_NAME)
+    stored.pop(RUNS, None)
+    unknown = sorted(set(stored) - set(MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS + OTHERS))
+    if unknown:
+        # They may decide what the network is.
+        raise UserError(
+            "{}: holds settings that this version does not know ({}): use the version that wrote them, or another "
+            "--model_dir".format(path, ", ".join(map(ascii, unknown)))
+        )
+    # A flag that the model is older than: it was made as the reference recipe would have it.
+    earlier = recipes.defaults(recipes.REFERENCE)
+    stored = dict({name: earlier[name] for name in LATER_SETTINGS}, **stored)
+    for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS:
+        if name not in stored:
+            raise UserError('{}: is damaged, it lacks "{}"'.format(path, name))
+    for name, value in sorted(stored.items()):
+        problem = _flag_problem(name, value) if name in FLAGS else _task_problem(name, value)
+        if problem:
+            raise UserError('{}: is damaged, "{}": {}'.format(path, name, problem))
+    return stored
+
+
+def runs(model_dir):
+    """Returns the records of the runs in the folder, dicts, oldest first; raises UserError where they are damaged."""
+    records = (_read(model_dir) or {}).get(RUNS, [])
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        path = os.path.join(model_dir, FILE_NAME)
+        raise UserError('{}: is damaged, "{}" is not a list of records: delete that entry'.format(path, RUNS))
+    return records
+
+
+def record_run(record, model_dir):
+    """Adds the record of a run, a dict, to those in `<model_dir>/params.json`, atomically.
+
+    It takes the place of the last one where that is of the same run: where both began at one time ("started"). Of
+    those that trained nothing, as their "data" says, the last ones are kept.
+    """
+    settings, records = _read(model_dir) or {}, runs(model_dir)
+    if records and records[-1].get("started") == record["started"]:
+        records.pop()
+    records.append(record)
+    others = [earlier for earlier in records if "training" not in earlier.get("data", {})]
+    for surplus in others[:-OTHER_RUNS_KEPT]:
+        records.remove(surplus)
+    _write(settings, records, model_dir)
+
+
+def _read(model_dir):
+    path = os.path.join(model_dir, FILE_NAME)
+    if not os.path.exists(path):
+        return None
+    stored = read_json(path)
+    if not isinstance(stored, dict):
+        raise UserError("{}: is damaged, it holds no JSON object".format(path))
+    return stored
+
+
+def _write(settings, records, model_dir):
+    write_json_atomically(os.path.join(model_dir, FILE_NAME), dict(settings, **({RUNS: records} if records else {})))
+
+
+def settings_of(params):
+    """Returns what params.json holds, of params that know task and workers: the settings a later run takes from it."""
+    settings = {name: params[name] for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS}
+    # Each fold has one worker, so that another time others may be at work.
+    return dict(settings, workers=1 if params["folds"] else params["workers"])
+
+
+def _flag_problem(name, value):
+    return None if value is None and FLAGS[name].default is None else FLAGS[name].problem(value)
+
+
+def _task_problem(name, value):
+    if name == "workers":
+        whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        return None if whole else "{!r} is not a whole number from 1".format(value)
+    if name == "task":
+        return None if isinstance(value, str) else "{!r} is not a name".format(value)
+    if not (isinstance(value, list) and value and all(isinstance(item, str) for item in value)):
+        return "{!r} is not a list of names".format(value)
+    return None if name != "labels" or len(set(value)) == len(value) else "two structures have one name"

@@ -1,0 +1,109 @@
+"""Cases through the network, one after another, while others are read and what came before is used."""
+
+import collections
+
+from model.averaging import mirrorings
+from utils import data_loader, memory
+from utils.environment import threads
+from utils.errors import CannotWrite, UnusableFile, UserError
+from utils.kept_copy import keep_in_turn
+from utils.overlap import overlapped
+from utils.session_config import prediction_batch_size
+from utils.tf_runtime import gpus, tf
+from utils.troubles import told
+
+
+def batch_size_of(params):
+    """How many images are predicted at a time, without mirrored ones."""
+    return params["prediction_batch_size"] or prediction_batch_size(params["input_shape"], bool(gpus()))
+
+
+class Pipeline:
+    """Predicts cases with a trained model.
+
+    Args:
+        params: the params dict, with those of the task.
+        preparation: the settings of ``utils.preprocessing``.
+        estimator: the ``tf.estimator.Estimator``.
+        checkpoint: the path of the checkpoint that it starts from.
+        note: function (Kept) for each case that was read.
+    """
+
+    def __init__(self, params, preparation, estimator, checkpoint, note):
+        self._params = params
+        self._preparation = preparation
+        self._estimator = estimator
+        self._checkpoint = checkpoint
+        self._note = note
+
+    def use_each(self, cases, use, progress):
+        """What ``use`` makes of each case's (Kept, probabilities), in order; UserErrors of others; what stopped it.
+
+        Reading, the network and ``use`` work at the same time. Where something goes wrong that is not about the files
+        of one case, such as a full disk, no further case begins, what is under way is finished, and the UserError for
+        it comes third; else that is None.
+        """
+        results, errors, troubles = [], [], []
+
+        def attempt(predicted):
+            try:
+                with memory.running_out_over(predicted[0].case.image):
+                    return use(predicted)
+            except UserError as error:
+                # Another one, since the traceback of this one holds on to the volumes.
+                return type(error)(str(error))
+
+        def predicted():
+            try:
+                for one in self._predicted(cases, errors, troubles):
+                    yield one
+                    if troubles:
+                        return
+            except UserError as error:
+                troubles.append(error)
+            except (OSError, tf.errors.OpError) as error:
+                troubles.append(told(error, self._params["model_dir"]))
+
+        for result in overlapped(attempt, predicted(), threads(self._params)):
+            if isinstance(result, UserError):
+                (errors if isinstance(result, UnusableFile) else troubles).append(result)
+            else:
+                results.append(result)
+            progress.update()
+        if not troubles:
+            return results, errors, None
+        left = "; cases left: {}".format(len(cases) - len(results) - len(errors)) if results else ""
+        return results, errors, UserError("{}{}".format(troubles[0], left))
+
+    def _predicted(self, cases, errors, troubles):
+        """Each case's Kept and class probabilities float32 [X, Y, Z, K] in turn; UserErrors of others to ``errors``."""
+        read, failed = collections.deque(), []
+
+        def images():
+            # In a thread of TensorFlow's, which would make errors of its own of what is raised here.
+            try:
+                folder = self._params["cache_dir"]
+                for kept in keep_in_turn(cases, self._preparation, folder, threads(self._params)):
+                    if isinstance(kept, CannotWrite):
+                        troubles.append(kept)
+                        return
+                    if isinstance(kept, UserError):
+                        errors.append(kept)
+                        continue
+                    image = data_loader.view(kept.image)
+                    self._note(kept)
+                    read.append(kept)
+                    yield image
+            except Exception as error:
+                failed.append(error)
+
+        shape = self._params["input_shape"] + [len(self._params["modalities"])]
+        flips = len(mirrorings(self._params["flip_axes"])) if self._params["test_time_flips"] else 1
+        batch_size = self._params["prediction_batch_size"] or max(1, batch_size_of(self._params) // flips)
+        predictions = self._estimator.predict(
+            lambda: data_loader.streamed_dataset(images, shape, batch_size), checkpoint_path=self._checkpoint
+        )
+        for prediction in predictions:
+            yield read.popleft(), prediction["probabilities"]
+        if failed:
+            raise failed[0]
