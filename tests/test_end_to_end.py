@@ -28,6 +28,7 @@ from command_line import (
     succeed,
     voxels,
 )
+from shared_model import dice
 from synthetic import grid_of
 
 from utils import phantom
@@ -305,11 +306,6 @@ class TestPrecision:
         assert any(name.endswith(".txt") for name in os.listdir(str(dump)))
         assert losses(tmp_path / "xla") == pytest.approx(losses(tmp_path / "plain"), abs=1e-3)
         assert len(losses(tmp_path / "xla")) == 4
-
-
-def dice(mask, truth, value):
-    both = ((mask == value) & (truth == value)).sum()
-    return 2 * both / ((mask == value).sum() + (truth == value).sum())
 
 
 @pytest.fixture(scope="module")
