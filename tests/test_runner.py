@@ -20,8 +20,8 @@ from command_line import (
     make_task,
     read_image,
     read_json,
-    run_main,
-    succeed,
+    run_here,
+    succeed_in_turn,
     voxels,
 )
 from shared_model import content, masks, run
@@ -190,15 +190,16 @@ class TestTraining:
         assert "has been trained for {} epochs already".format(EPOCHS) in capsys.readouterr().out
         assert (content(copied.model_dir, "checkpoint"), losses(copied.model_dir)) == before
 
-    @pytest.mark.parametrize("flags", [(), ("--augment",), AUGMENTED, ("--seed", "1")])
-    def test_the_seed_decides_the_losses(self, model, tmp_path, flags):
-        # In a process of its own: here, the first session of any test has fixed the number of threads.
-        where = "--exec_mode", "train", "--data_dir", model.data_dir, "--model_dir", tmp_path / "mine"
-        succeed(*where + ("--train_epochs", "1", "--evaluate_every", "0") + TINY + flags)
-        mine = losses(tmp_path / "mine")
-        theirs = {step: loss for step, loss in losses(model.model_dir).items() if step in mine}
+    def test_the_seed_decides_the_losses(self, model, tmp_path):
+        changes = [("--augment",), AUGMENTED, ("--seed", 1), ()]
+        folders = [tmp_path / "run_{}".format(number) for number in range(len(changes))]
+        same = "--exec_mode", "train", "--data_dir", model.data_dir, "--train_epochs", 1, "--evaluate_every", 0
+        # In a process of their own: here, the first session of any test has fixed the number of threads.
+        succeed_in_turn(*(same + TINY + flags + ("--model_dir", folder) for flags, folder in zip(changes, folders)))
+        theirs = {step: loss for step, loss in losses(model.model_dir).items() if step in losses(folders[-1])}
         assert len(theirs) == STEPS_PER_EPOCH
-        assert (mine == theirs) == (flags == ())
+        # The last run has the model's settings: nothing of the ones before it in the process is left.
+        assert [losses(folder) == theirs for folder in folders] == [False, False, False, True]
 
     def test_nothing_held_out(self, model, tmp_path):
         mine = model._replace(model_dir=str(tmp_path / "mine"))
@@ -239,13 +240,15 @@ class TestTraining:
 
 
 class TestWhatTensorFlowCannotDo:
-    def test_a_damaged_checkpoint_is_one_line(self, tmp_path):
-        data_dir = make_task(tmp_path)
-        options = TINY + ("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", tmp_path / "model")
-        succeed(*options + ("--train_epochs", "1"))
-        for index in (tmp_path / "model").glob("*.index"):
-            index.write_bytes(index.read_bytes()[:20])
-        finished = run_main(*options + ("--train_epochs", "2"))
+    def test_a_damaged_checkpoint_is_one_line(self, copied):
+        for name in os.listdir(copied.model_dir):
+            if name.endswith(".index"):
+                with open(os.path.join(copied.model_dir, name), "r+b") as file:
+                    file.truncate(20)
+        finished = run_here(
+            *TINY + ("--exec_mode", "train", "--data_dir", copied.data_dir, "--model_dir", copied.model_dir),
+            *("--train_epochs", EPOCHS + 1),
+        )
         assert finished.status == 2 and "Traceback" not in finished.errors
         lines = [line for line in finished.errors.splitlines() if line.startswith("main.py: error: ")]
         assert len(lines) == 1 and "TensorFlow cannot go on" in lines[0]
@@ -256,6 +259,7 @@ class TestWhatTensorFlowCannotDo:
         # As on a disk that fills up: room for the start of the log, and for all smaller files.
         limit = 1 << 24
         (tmp_path / "model" / "dllogger.json").write_text("DLLL {}".ljust(limit - 8000) + "\n")
+        # In a process of its own, as the log is also written to when one ends.
         finished = subprocess.run(
             command(TINY + ("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", tmp_path / "model")),
             stderr=subprocess.PIPE,
@@ -267,7 +271,7 @@ class TestWhatTensorFlowCannotDo:
 
     def test_a_diverged_training_is_one_line(self, tmp_path):
         data_dir = make_task(tmp_path)
-        finished = run_main(
+        finished = run_here(
             *("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", tmp_path / "model", "--train_epochs", "3"),
             *("--base_lr", "1e38", "--normalization_layer", "none", "--threads", "1", "--evaluate_every", "0"),
             *("--input_shape", "16", "16", "16", "--downscale_blocks", "1", "1", "--upscale_blocks", "1"),
