@@ -25,6 +25,7 @@ from command_line import (
     read_json,
     succeed_here,
 )
+from launchers import run_script
 from two_hosts import ADDRESSES, TwoHosts, Unavailable
 
 from examples.launching import workers_command
@@ -108,39 +109,27 @@ LEVERS = ("--loss", "dice_ce", "--deep_supervision", "--optimizer", "sgd", "--mo
 LEVERS += ("--lr_schedule", "polynomial", "--lr_warmup_steps", 2, "--weight_averaging", "0.5")
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory, data_dir):
-    """Function (options, batch size) -> weights of a training by one worker; the same one is trained once."""
-    trained = {}
-
-    def train(options, batch_size):
-        if options not in trained:
-            folder = tmp_path_factory.mktemp("alone")
-            succeed_here(*options + ("--batch_size", batch_size, "--data_dir", data_dir, "--model_dir", folder))
-            trained[options] = weights(folder)
-        return trained[options]
-
-    return train
-
-
 class TestTraining:
-    @pytest.mark.parametrize("launcher, levers", [("mpirun", ()), ("mpirun", LEVERS), ("horovodrun", ())])
-    def test_two_workers_take_the_steps_of_one_with_twice_the_batch(self, tmp_path, data_dir, alone, launcher, levers):
-        # All cases in each step, so that the same ones are in it whatever the order; no batch statistics.
-        options = TINY + ("--exec_mode", "train", "--normalization_layer", "none", "--train_epochs", 3) + levers
-        options += ("--train_split", "1.0")
-        folders = "--data_dir", data_dir, "--model_dir", tmp_path
-        run_workers(*options + folders + ("--batch_size", 5), launcher=launcher)
-        one, two = alone(options, 10), weights(tmp_path)
+    # No batch statistics, and all cases in each step, so that the same ones are in it whatever the order.
+    OPTIONS = TINY + ("--exec_mode", "train", "--normalization_layer", "none", "--evaluate_every", 0)
+
+    @pytest.mark.parametrize("levers", [(), LEVERS])
+    def test_two_workers_take_the_steps_of_one_with_twice_the_batch(self, tmp_path, data_dir, levers):
+        options = self.OPTIONS + levers + ("--train_split", "1.0", "--train_epochs", 3, "--data_dir", data_dir)
+        run_workers(*options + ("--batch_size", 5, "--model_dir", tmp_path / "two"))
+        succeed_here(*options + ("--batch_size", 10, "--model_dir", tmp_path / "one"))
+        one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
         assert set(one) == set(two) and one["global_step"] == two["global_step"] == 3
         assert_same(two, one)
 
-    def test_unequal_shares_are_averaged_over_the_cases(self, tmp_path, data_dir, alone):
+    def test_unequal_shares_are_averaged_over_the_cases(self, tmp_path, data_dir):
         # Seven cases: four for the first worker, three for the second.
-        options = TINY + ("--exec_mode", "train", "--normalization_layer", "none", "--train_epochs", 2)
-        options += ("--evaluate_every", "0")
-        run_workers(*options + ("--batch_size", 4, "--data_dir", data_dir, "--model_dir", tmp_path))
-        assert_same(weights(tmp_path), alone(options, 7))
+        options = self.OPTIONS + ("--train_epochs", 2, "--data_dir", data_dir)
+        run_workers(*options + ("--batch_size", 4, "--model_dir", tmp_path / "two"), launcher="horovodrun")
+        succeed_here(*options + ("--batch_size", 7, "--model_dir", tmp_path / "one"))
+        one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+        assert set(one) == set(two) and one["global_step"] == two["global_step"] == 2
+        assert_same(two, one)
 
     def test_epochs_steps_and_losses_are_counted_over_both(self, pair):
         model_dir, _ = pair
@@ -206,10 +195,8 @@ class TestPrediction:
     def test_every_test_image_gets_the_mask_that_one_worker_gives_it(self, pair, expected, data_dir, launcher):
         model_dir, _ = pair
         shutil.rmtree(str(model_dir / "eval"))
-        run_workers(
-            *("--exec_mode", "predict", "--data_dir", data_dir, "--model_dir", model_dir, "--threads", 1),
-            launcher=launcher,
-        )
+        folders = "--data_dir", data_dir, "--model_dir", model_dir
+        run_script("vnet_predict.py", "--gpus", 2, "--launcher", launcher, *folders + ("--threads", 1))
         masks, report = predicted(model_dir)
         assert len(masks) == len(report["cases"]) == TEST_CASES
         assert masks == expected[0]
