@@ -26,6 +26,7 @@ from command_line import (
     read_image,
     read_json,
     succeed,
+    succeed_in_turn,
     voxels,
 )
 from shared_model import dice
@@ -147,9 +148,16 @@ class TestLog:
 
 
 @pytest.fixture(scope="module")
-def resumed(runs):
-    """The folder of a model that was trained with the shared one's command, but stopped in three ways."""
-    return runs["model_dir"]
+def resumed(model, tmp_path_factory):
+    """A model that was trained with the shared one's command, but stopped after five epochs at first."""
+    model_dir = str(tmp_path_factory.mktemp("resumed") / "model")
+    arguments = ("--exec_mode", "train", "--data_dir", model.data_dir, "--model_dir", model_dir) + TINY
+    succeed(*arguments + ("--train_epochs", 5))
+    assert checkpoint_steps(model_dir)[-1] == 5 * STEPS_PER_EPOCH
+    # With no setting given but the folders: the model knows the others.
+    evaluation = ("--exec_mode", "evaluate", "--data_dir", model.data_dir, "--model_dir", model_dir, "--threads", 1)
+    succeed_in_turn(arguments + ("--train_epochs", EPOCHS), evaluation)
+    return model_dir
 
 
 class TestResuming:
@@ -171,8 +179,6 @@ class TestResuming:
         assert read_json(best, "score.json") == read_json(expected, "score.json")
 
     def test_evaluation_by_itself_gives_the_same_scores(self, model, resumed):
-        # With no setting given but the folders: the model knows the others.
-        succeed("--exec_mode", "evaluate", "--data_dir", model.data_dir, "--model_dir", resumed, "--threads", 1)
         found, expected = (read_json(folder, "evaluation.json") for folder in (resumed, model.model_dir))
         assert found == expected
         for name in os.listdir(os.path.join(resumed, "eval")):
@@ -203,13 +209,11 @@ def steps_so_far(model_dir):
 
 @pytest.fixture(scope="module")
 def runs(model, tmp_path_factory):
-    """The shared model's training: of two epochs first, then killed, then ended by Ctrl-C, then let finish."""
+    """The shared model's training, killed, then ended by Ctrl-C, then let finish, all by one command."""
     model_dir = str(tmp_path_factory.mktemp("interrupted") / "model")
     arguments = ("--exec_mode", "train", "--data_dir", model.data_dir, "--model_dir", model_dir) + TINY
-    succeed(*arguments + ("--train_epochs", 2))
-    assert checkpoint_steps(model_dir)[-1] == 2 * STEPS_PER_EPOCH
     arguments += ("--train_epochs", EPOCHS)
-    killed = stop(arguments, model_dir, 3 * STEPS_PER_EPOCH, signal.SIGKILL)
+    killed = stop(arguments, model_dir, STEPS_PER_EPOCH, signal.SIGKILL)
     after_kill = checkpoint_steps(model_dir)[-1]
     ended = stop(arguments, model_dir, after_kill + STEPS_PER_EPOCH, signal.SIGINT)
     after_end = checkpoint_steps(model_dir)[-1]
@@ -221,7 +225,7 @@ class TestInterruption:
     def test_it_came_before_the_end(self, runs):
         assert runs["killed"].status == -signal.SIGKILL
         after_kill, after_end = runs["steps"]
-        assert 3 * STEPS_PER_EPOCH <= after_kill < after_end < LAST_STEP
+        assert STEPS_PER_EPOCH <= after_kill < after_end < LAST_STEP
 
     def test_ctrl_c_ends_in_one_line(self, runs):
         assert runs["ended"].status == 130

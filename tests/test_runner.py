@@ -21,6 +21,8 @@ from command_line import (
     read_image,
     read_json,
     run_here,
+    run_main,
+    succeed,
     succeed_in_turn,
     voxels,
 )
@@ -240,15 +242,13 @@ class TestTraining:
 
 
 class TestWhatTensorFlowCannotDo:
-    def test_a_damaged_checkpoint_is_one_line(self, copied):
-        for name in os.listdir(copied.model_dir):
-            if name.endswith(".index"):
-                with open(os.path.join(copied.model_dir, name), "r+b") as file:
-                    file.truncate(20)
-        finished = run_here(
-            *TINY + ("--exec_mode", "train", "--data_dir", copied.data_dir, "--model_dir", copied.model_dir),
-            *("--train_epochs", EPOCHS + 1),
-        )
+    def test_a_damaged_checkpoint_is_one_line(self, tmp_path):
+        data_dir = make_task(tmp_path)
+        options = TINY + ("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", tmp_path / "model")
+        succeed(*options + ("--train_epochs", "1"))
+        for index in (tmp_path / "model").glob("*.index"):
+            index.write_bytes(index.read_bytes()[:20])
+        finished = run_main(*options + ("--train_epochs", "2"))
         assert finished.status == 2 and "Traceback" not in finished.errors
         lines = [line for line in finished.errors.splitlines() if line.startswith("main.py: error: ")]
         assert len(lines) == 1 and "TensorFlow cannot go on" in lines[0]
