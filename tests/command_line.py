@@ -1,14 +1,19 @@
 """A tiny task, runs of main.py as a user starts them, and what they leave behind."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 import SimpleITK as sitk
 from synthetic import DIRECTIONS, blob, image_of
+
+import main
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MAIN = os.path.join(PROJECT, "main.py")
@@ -56,6 +61,41 @@ def succeed(*arguments, **options):
     assert finished.status == 0, finished.errors
     assert "Traceback" not in finished.errors + finished.output
     return finished
+
+
+def run_here(*arguments):
+    """Run main.py in this process, which spares TensorFlow's start; return a Finished.
+
+    For all but signals, environment variables, and numbers that are to be those of another run to the last bit: the
+    first session of a process decides how many threads all of them have.
+    """
+    output, errors = io.StringIO(), io.StringIO()
+    with mock.patch.dict(os.environ), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        status = main.main([str(argument) for argument in arguments])
+    return Finished(status, output.getvalue(), errors.getvalue())
+
+
+def succeed_here(*arguments):
+    """Run main.py in this process, which must succeed; return a Finished."""
+    finished = run_here(*arguments)
+    assert finished.status == 0, finished.errors
+    return finished
+
+
+IN_TURN = "import json, sys, main; sys.exit(max(main.main(arguments) for arguments in json.loads(sys.argv[1])))"
+
+
+def succeed_in_turn(*runs):
+    """Run main.py's parts, each a tuple of arguments, one after the other in one process of their own."""
+    runs = [[str(argument) for argument in arguments] for arguments in runs]
+    finished = subprocess.run(
+        [sys.executable, "-c", IN_TURN, json.dumps(runs)],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        cwd=PROJECT,
+    )
+    assert finished.returncode == 0, finished.stderr
 
 
 def make_scan(shape, direction, random, modalities=1):

@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 from command_line import trained_model
+from shared_model import copy_of
 
 import dllogger
 from utils import environment
@@ -25,6 +26,12 @@ environment.configure({"threads": 1, "amp": False, "xla": False, "no_tf32": Fals
 def model(tmp_path_factory):
     """The `command_line.Model` that all tests share; they leave its folders as they are."""
     return trained_model(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture
+def copied(model, tmp_path):
+    """The shared model in a folder that a test may change; without masks, so that those found are new."""
+    return copy_of(model, tmp_path)
 
 
 @pytest.fixture

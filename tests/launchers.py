@@ -1,12 +1,27 @@
 """An environment with stand-ins for what starts workers, where nothing else is to be found."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
 from typing import List, NamedTuple
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def run_script(name, *arguments, limit=None):
+    """Run an example script with this interpreter, to success; `limit`: bytes of memory it may ask for."""
+    command = [sys.executable, os.path.join(PROJECT, "examples", name)]
+    finished = subprocess.run(
+        command + [str(argument) for argument in arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        preexec_fn=None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished
 
 
 class Ended(NamedTuple):

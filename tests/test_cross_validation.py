@@ -14,8 +14,9 @@ from command_line import (
     make_task,
     read_image,
     read_json,
-    run_main,
+    run_here,
     succeed,
+    succeed_here,
     voxels,
 )
 
@@ -35,16 +36,11 @@ NAMES = ["case_{:02d}".format(number) for number in range(TRAINING_CASES)]
 class Folded:
     """A cross-validated model of the tiny task, and the run that trained it."""
 
-    def __init__(self, parent, **options):
+    def __init__(self, parent):
         self.data_dir = make_task(parent)
         self.model_dir = os.path.join(str(parent), "model")
-        self.run = self.start("train_and_evaluate", "--train_epochs", EPOCHS, *SETTINGS, **options)
-
-    def start(self, mode, *flags, **options):
-        """Run main.py on it."""
-        return succeed(
-            "--exec_mode", mode, "--data_dir", self.data_dir, "--model_dir", self.model_dir, *flags, **options
-        )
+        where = "--data_dir", self.data_dir, "--model_dir", self.model_dir
+        self.run = succeed("--exec_mode", "train_and_evaluate", "--train_epochs", EPOCHS, *SETTINGS + where)
 
     def fold(self, number):
         """A fold's folder."""
@@ -74,22 +70,16 @@ class TestTraining:
     def test_goes_on_where_it_was_stopped(self, folded, tmp_path):
         model_dir = shutil.copytree(folded.model_dir, str(tmp_path / "model"))
         shutil.rmtree(os.path.join(model_dir, "fold_2"))
-        again = succeed(
-            "--exec_mode",
-            "train",
-            "--data_dir",
-            folded.data_dir,
-            "--model_dir",
-            model_dir,
-            *SETTINGS + ("--train_epochs", EPOCHS),
-        )
+        where = "--data_dir", folded.data_dir, "--model_dir", model_dir
+        again = succeed_here("--exec_mode", "train", "--train_epochs", EPOCHS, *SETTINGS + where)
         assert again.output.count("has been trained for {} epochs already".format(EPOCHS)) == 2
         assert "fold 2: training: " in again.errors and "fold 1: training: " not in again.errors
         assert checkpoint_steps(os.path.join(model_dir, "fold_2"))[-1] == EPOCHS * STEPS_PER_EPOCH
 
     def test_a_fold_is_a_model_of_its_own(self, folded, tmp_path):
         model_dir = shutil.copytree(folded.fold(1), str(tmp_path / "fold"))
-        succeed("--exec_mode", "evaluate", "--data_dir", folded.data_dir, "--model_dir", model_dir)
+        where = "--data_dir", folded.data_dir, "--model_dir", model_dir
+        succeed_here("--exec_mode", "evaluate", "--threads", 1, *where)
         alone = {case["case"]: case["hard_dice"] for case in read_json(model_dir, "evaluation.json")["cases"]}
         pooled = {case["case"]: case["hard_dice"] for case in read_json(folded.model_dir, "evaluation.json")["cases"]}
         assert alone and alone == {name: pooled[name] for name in alone}
@@ -127,14 +117,14 @@ class TestPrediction:
     def test_is_the_mean_of_the_folds(self, folded, tmp_path):
         scan = os.path.join(folded.data_dir, "imagesTs", "case_12.nii.gz")
         model_dir = shutil.copytree(folded.model_dir, str(tmp_path / "model"))
-        succeed("--exec_mode", "predict", "--images", scan, "--model_dir", model_dir, "--threads", "1")
+        succeed_here("--exec_mode", "predict", "--images", scan, "--model_dir", model_dir, "--threads", "1")
         together = voxels(model_dir, "eval", "case_12.nii.gz")
         assert together.shape == read_image(scan).GetSize()
         # Where all folds agree, so does their mean.
         masks = []
         for fold in range(FOLDS):
             own = os.path.join(model_dir, "fold_{}".format(fold))
-            succeed("--exec_mode", "predict", "--images", scan, "--model_dir", own, "--threads", "1")
+            succeed_here("--exec_mode", "predict", "--images", scan, "--model_dir", own, "--threads", "1")
             masks.append(voxels(own, "eval", "case_12.nii.gz"))
         masks = np.array(masks)
         agreed = (masks == masks[0]).all(axis=0)
@@ -144,9 +134,9 @@ class TestPrediction:
 
     def test_flips_at_test_time_and_the_largest_component(self, folded, tmp_path):
         model_dir = shutil.copytree(folded.model_dir, str(tmp_path / "model"))
-        flags = ("--test_time_flips", "--largest_component")
+        flags = ("--test_time_flips", "--largest_component", "--threads", 1)
         arguments = ("--exec_mode", "predict", "--data_dir", folded.data_dir, "--model_dir", model_dir)
-        succeed(*arguments + flags)
+        succeed_here(*arguments + flags)
         assert len(os.listdir(os.path.join(model_dir, "eval"))) == TRAINING_CASES + TEST_CASES
 
 
@@ -174,19 +164,19 @@ class TestRefusals:
     )
     def test_what_does_not_go_together(self, folded, tmp_path, flags, message):
         arguments = ("--exec_mode", "train_and_evaluate", "--data_dir", folded.data_dir, "--model_dir", tmp_path / "m")
-        refused = run_main(*arguments + TINY_NETWORK + flags)
+        refused = run_here(*arguments + TINY_NETWORK + flags)
         assert refused.status == 2 and message in refused.errors
         assert not (tmp_path / "m").exists()
 
     def test_a_fold_without_a_checkpoint(self, folded, tmp_path):
         model_dir = shutil.copytree(folded.model_dir, str(tmp_path / "model"))
         shutil.rmtree(os.path.join(model_dir, "fold_1"))
-        refused = run_main("--exec_mode", "predict", "--data_dir", folded.data_dir, "--model_dir", model_dir)
+        refused = run_here("--exec_mode", "predict", "--data_dir", folded.data_dir, "--model_dir", model_dir)
         assert (
             refused.status == 2 and "(no checkpoint in {})".format(os.path.join(model_dir, "fold_1")) in refused.errors
         )
 
     def test_another_number_of_folds(self, folded):
         arguments = ("--exec_mode", "predict", "--data_dir", folded.data_dir, "--model_dir", folded.model_dir)
-        refused = run_main(*arguments + ("--folds", 4))
+        refused = run_here(*arguments + ("--folds", 4))
         assert refused.status == 2 and "--folds is 4 here and 3 in" in refused.errors

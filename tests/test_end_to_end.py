@@ -26,8 +26,10 @@ from command_line import (
     read_image,
     read_json,
     succeed,
+    succeed_in_turn,
     voxels,
 )
+from shared_model import dice
 from synthetic import grid_of
 
 from utils import phantom
@@ -152,7 +154,9 @@ def resumed(model, tmp_path_factory):
     arguments = ("--exec_mode", "train", "--data_dir", model.data_dir, "--model_dir", model_dir) + TINY
     succeed(*arguments + ("--train_epochs", 5))
     assert checkpoint_steps(model_dir)[-1] == 5 * STEPS_PER_EPOCH
-    succeed(*arguments + ("--train_epochs", EPOCHS))
+    # With no setting given but the folders: the model knows the others.
+    evaluation = ("--exec_mode", "evaluate", "--data_dir", model.data_dir, "--model_dir", model_dir, "--threads", 1)
+    succeed_in_turn(arguments + ("--train_epochs", EPOCHS), evaluation)
     return model_dir
 
 
@@ -175,8 +179,6 @@ class TestResuming:
         assert read_json(best, "score.json") == read_json(expected, "score.json")
 
     def test_evaluation_by_itself_gives_the_same_scores(self, model, resumed):
-        # With no setting given but the folders: the model knows the others.
-        succeed("--exec_mode", "evaluate", "--data_dir", model.data_dir, "--model_dir", resumed, "--threads", 1)
         found, expected = (read_json(folder, "evaluation.json") for folder in (resumed, model.model_dir))
         assert found == expected
         for name in os.listdir(os.path.join(resumed, "eval")):
@@ -305,11 +307,6 @@ class TestPrecision:
         assert any(name.endswith(".txt") for name in os.listdir(str(dump)))
         assert losses(tmp_path / "xla") == pytest.approx(losses(tmp_path / "plain"), abs=1e-3)
         assert len(losses(tmp_path / "xla")) == 4
-
-
-def dice(mask, truth, value):
-    both = ((mask == value) & (truth == value)).sum()
-    return 2 * both / ((mask == value).sum() + (truth == value).sum())
 
 
 @pytest.fixture(scope="module")

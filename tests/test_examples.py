@@ -1,13 +1,11 @@
 """The example scripts with the recipe's published command lines, and real runs of them."""
 
 import os
-import resource
 import subprocess
-import sys
 
 import pytest
 from command_line import HELD_OUT, TEST_CASES, TINY, TINY_NETWORK, TRAINED, checkpoint_steps, make_task, read_json
-from launchers import PROJECT, Machine
+from launchers import PROJECT, Machine, run_script
 
 from examples import benchmarking
 from examples.benchmarking import Cell
@@ -173,20 +171,6 @@ class TestPublishedCommands:
             assert flag + " " in ended.output.replace("]", " ")
 
 
-def run_script(name, *arguments, limit=None):
-    """Run an example script with this interpreter, to success; `limit`: bytes of memory it may ask for."""
-    command = [sys.executable, os.path.join(PROJECT, "examples", name)]
-    finished = subprocess.run(
-        command + [str(argument) for argument in arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-        preexec_fn=None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished
-
-
 def contents(folder):
     """{path below the folder: bytes} of all its files, but for the kept copies and the log."""
     found = {}
@@ -259,7 +243,7 @@ class TestRealRuns:
 
 
 class TestTwoWorkers:
-    """Skipped without Horovod, which `make test` installs."""
+    """Skipped without Horovod, which `make test` installs. What two of them predict is in test_several_workers.py."""
 
     @pytest.fixture(scope="class")
     def trained(self, tmp_path_factory):
@@ -278,13 +262,6 @@ class TestTwoWorkers:
         assert read_json(model_dir, "params.json")["workers"] == 2
         # Five of the ten cases for each, in steps of two.
         assert checkpoint_steps(model_dir)[-1] == 2 * 3
-
-    def test_predict(self, trained):
-        data_dir, model_dir = trained
-        folders = ("--data_dir", data_dir, "--model_dir", model_dir)
-        run_script("vnet_predict.py", "--gpus", 2, "--batch_size", 4, *folders)
-        masks = [name for name in os.listdir(os.path.join(model_dir, "eval")) if name.endswith(".nii.gz")]
-        assert len(masks) == TEST_CASES
 
     def test_benchmark_counts_both(self, trained, tmp_path):
         data_dir, model_dir = trained

@@ -12,6 +12,7 @@ from command_line import (
     TINY,
     make_task,
     read_description,
+    run_here,
     run_main,
     write_description,
 )
@@ -50,26 +51,37 @@ def model_dir(tmp_path):
 
 
 @pytest.fixture
-def refused(stub, tmp_path):
-    """Function (arguments) -> the error line of a run that is refused before TensorFlow is loaded."""
+def refused(tmp_path, monkeypatch):
+    """Function (arguments) -> the error line of a run in this process that is refused before TensorFlow is loaded."""
 
     def run(*arguments):
         before = sorted(os.listdir(str(tmp_path)))
-        finished = run_main(*arguments, environment={"PYTHONPATH": stub})
-        assert LOADED not in finished.errors
-        assert (finished.status, finished.output) == (2, ""), finished.errors
-        assert finished.errors.startswith("main.py: error: ")
-        assert finished.errors.count("\n") == 1 and finished.errors.endswith("\n")
+        with monkeypatch.context() as changed:
+            for name in ("tensorflow", "utils.tf_runtime", "utils.runner"):
+                # Whatever loads it now, even if it has been loaded before, ends in an ImportError.
+                changed.setitem(sys.modules, name, None)
+            finished = run_here(*arguments)
         assert sorted(os.listdir(str(tmp_path))) == before
-        return finished.errors
+        return line_of_refusal(finished)
 
     return run
+
+
+def line_of_refusal(finished):
+    assert (finished.status, finished.output) == (2, ""), finished.errors
+    assert finished.errors.startswith("main.py: error: ")
+    assert finished.errors.count("\n") == 1 and finished.errors.endswith("\n")
+    return finished.errors
 
 
 class TestBeforeTensorFlow:
     def test_a_good_command_loads_it(self, stub, task, model_dir):
         finished = run_main("--data_dir", task, "--model_dir", model_dir, *TINY, environment={"PYTHONPATH": stub})
         assert LOADED in finished.errors and finished.status != 0
+
+    def test_so_it_does_in_the_process_of_the_tests(self, refused, task, model_dir):
+        with pytest.raises(ImportError, match=r"utils\.runner"):
+            refused("--data_dir", task, "--model_dir", model_dir, *TINY)
 
     def test_help_does_not(self, stub):
         finished = run_main("--help", environment={"PYTHONPATH": stub})
@@ -78,6 +90,21 @@ class TestBeforeTensorFlow:
 
     def test_it_can_be_started_from_any_folder(self, stub, tmp_path):
         assert run_main("--help", environment={"PYTHONPATH": stub}, folder=tmp_path).status == 0
+
+    def test_flags_are_refused_without_it(self, stub, task):
+        finished = run_main("--data_dir", task, "--batch_size", "0", environment={"PYTHONPATH": stub})
+        assert_matches(line_of_refusal(finished), "--batch_size: '0' is not")
+
+    def test_so_is_a_task(self, stub, own_task, model_dir):
+        os.remove(os.path.join(own_task, "imagesTr", "case_03.nii.gz"))
+        finished = run_main("--data_dir", own_task, "--model_dir", model_dir, environment={"PYTHONPATH": stub})
+        assert_matches(line_of_refusal(finished), "dataset.json: 1 of 25 files missing: .*case_03")
+        assert not os.path.exists(model_dir)
+
+    def test_so_is_a_model(self, stub, model):
+        arguments = "--data_dir", model.data_dir, "--model_dir", model.model_dir, "--base_lr", "0.5"
+        finished = run_main(*arguments, environment={"PYTHONPATH": stub})
+        assert_matches(line_of_refusal(finished), "--base_lr is 0.5 here and 0.002 in .*params.json")
 
 
 class TestFlags:
@@ -326,9 +353,10 @@ class TestTerminal:
         assert stream.buffer.getvalue() == b"epoch 1: soft_dice_H\\xf6hle 0.5\n"
 
     @pytest.mark.skipif(sys.platform != "linux", reason="the file system's encoding is always UTF-8 there")
-    def test_folders_that_the_locale_cannot_read(self, refused, task, tmp_path):
+    def test_folders_that_the_locale_cannot_read(self, stub, task, tmp_path):
         folder = str(tmp_path / "mod\udcffel")
-        line = refused("--data_dir", task, "--model_dir", folder)
+        finished = run_main("--data_dir", task, "--model_dir", folder, environment={"PYTHONPATH": stub})
+        line = line_of_refusal(finished)
         assert_matches(line, r"--model_dir .*mod\\udcffel': is no text in this locale: set LC_ALL=C.UTF-8")
 
 

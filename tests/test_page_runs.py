@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 
-from command_line import HELD_OUT, TEST_CASES, read_json, succeed
+from command_line import HELD_OUT, TEST_CASES, read_json, succeed_here
 
 
 def page_of(model_dir):
@@ -26,7 +26,7 @@ class TestReport:
 
     def test_of_a_prediction_keeps_what_was_evaluated(self, model, tmp_path):
         copy = shutil.copytree(model.model_dir, str(tmp_path / "copy"))
-        succeed("--exec_mode", "predict", "--data_dir", model.data_dir, "--model_dir", copy, "--threads", "1")
+        succeed_here("--exec_mode", "predict", "--data_dir", model.data_dir, "--model_dir", copy, "--threads", "1")
         found = names_in(page_of(copy))
         predicted = sorted("case_{}".format(10 + number) for number in range(TEST_CASES))
         assert sorted(found[:TEST_CASES]) == predicted
@@ -38,7 +38,9 @@ class TestReport:
             shutil.rmtree(os.path.join(copy, name))
         with open(os.path.join(copy, "report"), "w"):
             pass
-        run = succeed("--exec_mode", "evaluate", "--data_dir", model.data_dir, "--model_dir", copy, "--threads", "1")
+        run = succeed_here(
+            "--exec_mode", "evaluate", "--data_dir", model.data_dir, "--model_dir", copy, "--threads", "1"
+        )
         assert re.search("^no report: .*cannot be written", run.output, re.MULTILINE)
         assert read_json(copy, "evaluation.json") == read_json(model.model_dir, "evaluation.json")
         assert len(os.listdir(os.path.join(copy, "eval"))) == HELD_OUT

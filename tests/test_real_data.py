@@ -16,7 +16,7 @@ from command_line import (
     read_description,
     read_image,
     read_json,
-    succeed,
+    succeed_here,
     voxels,
     write_description,
 )
@@ -53,7 +53,7 @@ def model_dir(task, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("real") / "model")
     where = "--data_dir", task, "--model_dir", folder
     # Two epochs of small batches: the moving statistics are far from the batches' then, but not at their start.
-    succeed("--exec_mode", "train_and_predict", "--train_epochs", 2, "--base_lr", 0.001, *NETWORK + where)
+    succeed_here("--exec_mode", "train_and_predict", "--train_epochs", 2, "--base_lr", 0.001, *NETWORK + where)
     return folder
 
 

@@ -1,4 +1,3 @@
-import csv
 import functools
 import os
 import resource
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 from command_line import (
     EPOCHS,
-    HELD_OUT,
     STEPS_PER_EPOCH,
     STRUCTURES,
     TEST_CASES,
@@ -17,16 +15,18 @@ from command_line import (
     TRAINED,
     checkpoint_steps,
     command,
-    log_lines,
     logged,
     losses,
     make_task,
     read_image,
     read_json,
+    run_here,
     run_main,
     succeed,
+    succeed_in_turn,
     voxels,
 )
+from shared_model import content, masks, run
 from synthetic import grid_of
 
 import main
@@ -35,40 +35,6 @@ from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
 
 AUGMENTED = ("--augment_rotation", "15", "--augment_elastic", "1", "--augment_noise", "0.2", "--augment_gamma", "0.3")
-
-
-@pytest.fixture
-def copied(model, tmp_path):
-    """The shared model in a folder that a test may change; without masks, so that those found are new."""
-    return copy_of(model, tmp_path)
-
-
-def copy_of(model, parent):
-    copy = shutil.copytree(model.model_dir, str(parent / "moved"))
-    shutil.rmtree(os.path.join(copy, "eval"))
-    return model._replace(model_dir=copy)
-
-
-def run(mode, model, *flags):
-    """Run a part on a model in this process."""
-    arguments = ["--exec_mode", mode, "--data_dir", model.data_dir, "--model_dir", model.model_dir] + list(flags)
-    assert main.main(arguments + ["--threads", "1"]) == 0
-
-
-def content(*path):
-    with open(os.path.join(*path), "rb") as file:
-        return file.read()
-
-
-def masks(model_dir):
-    """What is in the folder of masks: {file name: content}."""
-    folder = os.path.join(model_dir, "eval")
-    return {name: content(folder, name) for name in os.listdir(folder)}
-
-
-def dice(mask, truth, value):
-    both = ((mask == value) & (truth == value)).sum()
-    return 2 * both / ((mask == value).sum() + (truth == value).sum())
 
 
 class TestPrediction:
@@ -180,99 +146,6 @@ class TestPrediction:
         assert not os.path.exists(os.path.join(copied.model_dir, "eval"))
 
 
-@pytest.fixture(scope="module", params=["1", "2", "5"])
-def evaluated(request, model, tmp_path_factory):
-    """A copy of the model, evaluated: one by one, with a batch that is not full, in a batch larger than three cases."""
-    copy = copy_of(model, tmp_path_factory.mktemp("evaluated"))
-    run("evaluate", copy, "--batch_size", request.param)
-    return copy
-
-
-class TestEvaluation:
-    def test_every_held_out_case_is_scored_once(self, evaluated):
-        held_out = read_json(evaluated.model_dir, "split.json")["held_out"]
-        assert len(held_out) == HELD_OUT
-        cases = [entry["case"] for entry in read_json(evaluated.model_dir, "evaluation.json")["cases"]]
-        assert cases == held_out
-        assert sorted(masks(evaluated.model_dir)) == [name + ".nii.gz" for name in held_out]
-
-    def test_hard_dice_is_that_of_the_files(self, evaluated):
-        evaluation = read_json(evaluated.model_dir, "evaluation.json")
-        for value, structure in enumerate(STRUCTURES, 1):
-            scores = []
-            for entry in evaluation["cases"]:
-                mask = voxels(evaluated.model_dir, "eval", entry["case"] + ".nii.gz")
-                truth = voxels(evaluated.data_dir, "labelsTr", entry["case"] + ".nii.gz")
-                scores.append(dice(mask, truth, value))
-                assert entry["hard_dice"][structure] == pytest.approx(scores[-1], abs=1e-12)
-            assert evaluation["mean"]["hard_dice"][structure] == pytest.approx(np.mean(scores), abs=1e-12)
-            assert len(set(scores)) == HELD_OUT
-
-    def test_the_batch_size_changes_no_score(self, evaluated, model):
-        found, expected = (read_json(where, "evaluation.json") for where in (evaluated.model_dir, model.model_dir))
-        for ours, theirs in zip(found["cases"], expected["cases"]):
-            assert ours["hard_dice"] == theirs["hard_dice"]
-            assert ours["soft_dice"] == pytest.approx(theirs["soft_dice"], abs=1e-5)
-
-    def test_the_table_holds_the_same(self, evaluated):
-        with open(os.path.join(evaluated.model_dir, "evaluation.csv"), newline="") as file:
-            rows = list(csv.DictReader(file))
-        entries = read_json(evaluated.model_dir, "evaluation.json")["cases"]
-        expected = [
-            (entry["case"], structure, entry["soft_dice"][structure], entry["hard_dice"][structure])
-            for entry in entries
-            for structure in STRUCTURES
-        ]
-        found = [(row["case"], row["structure"], float(row["soft_dice"]), float(row["hard_dice"])) for row in rows]
-        assert found == expected
-
-    def test_it_agrees_with_what_training_measured(self, model):
-        # The same weights, once in the training session and once from the checkpoint.
-        measured = dict(logged(model.model_dir, 1))[(EPOCHS,)]
-        evaluation = read_json(model.model_dir, "evaluation.json")
-        assert evaluation["checkpoint"] == {"which": "last", "step": EPOCHS * STEPS_PER_EPOCH}
-        for structure in STRUCTURES:
-            mean = evaluation["mean"]["soft_dice"][structure]
-            assert measured["soft_dice_" + structure] == pytest.approx(mean, abs=1e-5)
-
-    def test_all_scores_belong_together(self, evaluated):
-        evaluation = read_json(evaluated.model_dir, "evaluation.json")
-        for entry in evaluation["cases"]:
-            for structure in STRUCTURES:
-                mask, truth = entry["volume_ml"][structure], entry["true_volume_ml"][structure]
-                assert entry["volume_difference_ml"][structure] == pytest.approx(mask - truth, abs=1e-9)
-                # No Dice is higher than the volumes allow.
-                assert entry["hard_dice"][structure] <= 2 * min(mask, truth) / (mask + truth) + 1e-9
-                assert 0 < entry["surface_distance_mm"][structure] <= entry["hausdorff_95_mm"][structure] < 30
-                assert 0 < entry["uncertainty"][structure] < 1
-        low, high = evaluation["mean_interval_95"]["hard_dice"]["Upper"]
-        assert low < evaluation["mean"]["hard_dice"]["Upper"] < high
-        assert -1 <= evaluation["uncertainty_rank_correlation"]["case_means"] <= 1
-
-    def test_the_log_holds_the_means(self, evaluated):
-        mean = read_json(evaluated.model_dir, "evaluation.json")["mean"]
-        logged_last = [event["data"] for event in log_lines(evaluated.model_dir) if event["type"] == "LOG"][-1]
-        assert len(mean) == 8
-        for measure in mean:
-            for structure in STRUCTURES:
-                assert logged_last[measure + "_" + structure] == mean[measure][structure]
-
-    def test_a_structure_that_is_nowhere_is_undefined(self, tmp_path):
-        task = make_task(tmp_path, training=4, test=0, structures=STRUCTURES + ("Nowhere",))
-        model_dir = str(tmp_path / "model")
-        # Fast enough to unlearn the structure that never comes.
-        flags = list(TINY) + ["--train_epochs", "12", "--evaluate_every", "6", "--batch_size", "1", "--base_lr", "0.02"]
-        where = ["--data_dir", task, "--model_dir", model_dir]
-        assert main.main(["--exec_mode", "train_and_evaluate"] + where + flags) == 0
-        evaluation = read_json(model_dir, "evaluation.json")
-        (entry,) = evaluation["cases"]
-        assert not (voxels(model_dir, "eval", entry["case"] + ".nii.gz") == 3).any()
-        assert entry["hard_dice"]["Nowhere"] is None
-        assert evaluation["mean"]["hard_dice"]["Nowhere"] is None
-        assert evaluation["count"]["hard_dice"]["Nowhere"] == 0
-        assert entry["hard_dice"]["Upper"] > 0
-
-
 class TestCheckpoints:
     def test_the_best_one_is_the_best_that_was_measured(self, copied):
         epochs = {
@@ -319,15 +192,16 @@ class TestTraining:
         assert "has been trained for {} epochs already".format(EPOCHS) in capsys.readouterr().out
         assert (content(copied.model_dir, "checkpoint"), losses(copied.model_dir)) == before
 
-    @pytest.mark.parametrize("flags", [(), ("--augment",), AUGMENTED, ("--seed", "1")])
-    def test_the_seed_decides_the_losses(self, model, tmp_path, flags):
-        # In a process of its own: here, the first session of any test has fixed the number of threads.
-        where = "--exec_mode", "train", "--data_dir", model.data_dir, "--model_dir", tmp_path / "mine"
-        succeed(*where + ("--train_epochs", "1", "--evaluate_every", "0") + TINY + flags)
-        mine = losses(tmp_path / "mine")
-        theirs = {step: loss for step, loss in losses(model.model_dir).items() if step in mine}
+    def test_the_seed_decides_the_losses(self, model, tmp_path):
+        changes = [("--augment",), AUGMENTED, ("--seed", 1), ()]
+        folders = [tmp_path / "run_{}".format(number) for number in range(len(changes))]
+        same = "--exec_mode", "train", "--data_dir", model.data_dir, "--train_epochs", 1, "--evaluate_every", 0
+        # In a process of their own: here, the first session of any test has fixed the number of threads.
+        succeed_in_turn(*(same + TINY + flags + ("--model_dir", folder) for flags, folder in zip(changes, folders)))
+        theirs = {step: loss for step, loss in losses(model.model_dir).items() if step in losses(folders[-1])}
         assert len(theirs) == STEPS_PER_EPOCH
-        assert (mine == theirs) == (flags == ())
+        # The last run has the model's settings: nothing of the ones before it in the process is left.
+        assert [losses(folder) == theirs for folder in folders] == [False, False, False, True]
 
     def test_nothing_held_out(self, model, tmp_path):
         mine = model._replace(model_dir=str(tmp_path / "mine"))
@@ -367,28 +241,6 @@ class TestTraining:
             assert grid_of(read_image(model_dir, "eval", name)) == grid_of(image[:, :, :, 0])
 
 
-class TestBenchmark:
-    @pytest.mark.parametrize("mode", ["train", "predict"])
-    def test_it_measures_and_leaves_no_model(self, model, tmp_path, mode, capsys):
-        mine = model._replace(model_dir=str(tmp_path / "mine"))
-        flags = "--benchmark", "--warmup_steps", "2", "--benchmark_steps", "7"
-        run(mode, mine, *TINY + flags)
-        assert not {"checkpoint", "params.json", "split.json", "eval", "best"} & set(os.listdir(mine.model_dir))
-        assert checkpoint_steps(mine.model_dir) == []
-        figures = dict(logged(mine.model_dir, 0))[()]
-        assert (figures["mode"], figures["steps"], figures["batch_size"]) == (mode, 7, 2)
-        assert figures["images_per_second"] > 0
-        assert 0 < figures["latency_90"] <= figures["latency_95"] <= figures["latency_99"]
-        assert "images_per_second" in capsys.readouterr().out
-
-    def test_it_leaves_a_model_alone(self, copied):
-        before = content(copied.model_dir, "checkpoint"), checkpoint_steps(copied.model_dir)
-        # Settings that contradict the model's are no matter: they are measured.
-        flags = "--benchmark", "--warmup_steps", "0", "--benchmark_steps", "2", "--base_lr", "0.5"
-        run("train", copied, *TINY + flags)
-        assert (content(copied.model_dir, "checkpoint"), checkpoint_steps(copied.model_dir)) == before
-
-
 class TestWhatTensorFlowCannotDo:
     def test_a_damaged_checkpoint_is_one_line(self, tmp_path):
         data_dir = make_task(tmp_path)
@@ -407,6 +259,7 @@ class TestWhatTensorFlowCannotDo:
         # As on a disk that fills up: room for the start of the log, and for all smaller files.
         limit = 1 << 24
         (tmp_path / "model" / "dllogger.json").write_text("DLLL {}".ljust(limit - 8000) + "\n")
+        # In a process of its own, as the log is also written to when one ends.
         finished = subprocess.run(
             command(TINY + ("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", tmp_path / "model")),
             stderr=subprocess.PIPE,
@@ -419,7 +272,7 @@ class TestWhatTensorFlowCannotDo:
 
     def test_a_diverged_training_is_one_line(self, tmp_path):
         data_dir = make_task(tmp_path)
-        finished = run_main(
+        finished = run_here(
             *("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", tmp_path / "model", "--train_epochs", "3"),
             *("--base_lr", "1e38", "--normalization_layer", "none", "--threads", "1", "--evaluate_every", "0"),
             *("--input_shape", "16", "16", "16", "--downscale_blocks", "1", "1", "--upscale_blocks", "1"),

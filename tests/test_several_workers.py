@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -22,8 +23,9 @@ from command_line import (
     losses,
     make_task,
     read_json,
-    succeed,
+    succeed_here,
 )
+from launchers import run_script
 from two_hosts import ADDRESSES, TwoHosts, Unavailable
 
 from examples.launching import workers_command
@@ -90,7 +92,7 @@ def data_dir(tmp_path_factory):
 
 
 # Slow and long enough for what is learnt not to depend on how the batches fall.
-EPOCHS = 80
+EPOCHS, MEASURED = 80, 4
 STEADY = TINY + ("--exec_mode", "train_and_evaluate", "--base_lr", "0.0005", "--train_epochs", EPOCHS)
 
 
@@ -98,7 +100,8 @@ STEADY = TINY + ("--exec_mode", "train_and_evaluate", "--base_lr", "0.0005", "--
 def pair(tmp_path_factory, data_dir):
     """A model of two workers: its folder, and what they wrote."""
     model_dir = tmp_path_factory.mktemp("pair")
-    return model_dir, run_workers(*STEADY + ("--batch_size", 1, "--data_dir", data_dir, "--model_dir", model_dir))
+    options = STEADY + ("--batch_size", 1, "--evaluate_every", MEASURED, "--data_dir", data_dir)
+    return model_dir, run_workers(*options + ("--model_dir", model_dir))
 
 
 # Everything beside the reference recipe that training computes, as far as small differences stay small.
@@ -107,31 +110,34 @@ LEVERS += ("--lr_schedule", "polynomial", "--lr_warmup_steps", 2, "--weight_aver
 
 
 class TestTraining:
-    @pytest.mark.parametrize("launcher, levers", [("mpirun", ()), ("mpirun", LEVERS), ("horovodrun", ())])
-    def test_two_workers_take_the_steps_of_one_with_twice_the_batch(self, tmp_path, data_dir, launcher, levers):
-        # All cases in each step, so that the same ones are in it whatever the order; no batch statistics.
-        options = TINY + ("--exec_mode", "train", "--normalization_layer", "none", "--train_epochs", 3) + levers
-        options += ("--train_split", "1.0", "--data_dir", data_dir)
-        run_workers(*options + ("--batch_size", 5, "--model_dir", tmp_path / "two"), launcher=launcher)
-        succeed(*options + ("--batch_size", 10, "--model_dir", tmp_path / "one"))
+    # No batch statistics, and all cases in each step, so that the same ones are in it whatever the order.
+    OPTIONS = TINY + ("--exec_mode", "train", "--normalization_layer", "none", "--evaluate_every", 0)
+
+    @pytest.mark.parametrize("levers", [(), LEVERS])
+    def test_two_workers_take_the_steps_of_one_with_twice_the_batch(self, tmp_path, data_dir, levers):
+        options = self.OPTIONS + levers + ("--train_split", "1.0", "--train_epochs", 3, "--data_dir", data_dir)
+        run_workers(*options + ("--batch_size", 5, "--model_dir", tmp_path / "two"))
+        succeed_here(*options + ("--batch_size", 10, "--model_dir", tmp_path / "one"))
         one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
         assert set(one) == set(two) and one["global_step"] == two["global_step"] == 3
         assert_same(two, one)
 
     def test_unequal_shares_are_averaged_over_the_cases(self, tmp_path, data_dir):
         # Seven cases: four for the first worker, three for the second.
-        options = TINY + ("--exec_mode", "train", "--normalization_layer", "none", "--train_epochs", 2)
-        options += ("--evaluate_every", "0", "--data_dir", data_dir)
-        run_workers(*options + ("--batch_size", 4, "--model_dir", tmp_path / "two"))
-        succeed(*options + ("--batch_size", 7, "--model_dir", tmp_path / "one"))
+        options = self.OPTIONS + ("--train_epochs", 2, "--data_dir", data_dir)
+        run_workers(*options + ("--batch_size", 4, "--model_dir", tmp_path / "two"), launcher="horovodrun")
+        succeed_here(*options + ("--batch_size", 7, "--model_dir", tmp_path / "one"))
         one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+        assert set(one) == set(two) and one["global_step"] == two["global_step"] == 2
         assert_same(two, one)
 
     def test_epochs_steps_and_losses_are_counted_over_both(self, pair):
         model_dir, _ = pair
         epochs = logged(model_dir, 1)
         assert [step for step, _ in epochs] == [(number,) for number in range(1, EPOCHS + 1)]
-        assert all({"loss", "images_per_second", "soft_dice_Upper"} <= set(figures) for _, figures in epochs)
+        for (number,), figures in epochs:
+            held_out = {"soft_dice_Upper", "soft_dice_Lower"} if number % MEASURED == 0 else set()
+            assert set(figures) == {"loss", "images_per_second"} | held_out
         # Seven cases over two workers at batch 1: four steps.
         assert checkpoint_steps(model_dir)[-1] == EPOCHS * STEPS_PER_EPOCH
 
@@ -152,33 +158,49 @@ class TestEvaluation:
     def test_the_scores_are_those_of_one_worker_with_the_same_weights(self, pair, data_dir):
         model_dir, _ = pair
         together = read_json(model_dir, "evaluation.json")
-        succeed(*TINY[:-6] + ("--exec_mode", "evaluate", "--data_dir", data_dir, "--model_dir", model_dir))
+        succeed_here(*TINY[:-6] + ("--exec_mode", "evaluate", "--data_dir", data_dir, "--model_dir", model_dir))
         alone = read_json(model_dir, "evaluation.json")
         for one, other in zip(together["cases"], alone["cases"]):
             assert one["case"] == other["case"] and one["hard_dice"] == other["hard_dice"]
             assert_close(one, other)
 
     def test_two_workers_learn_what_one_learns(self, pair, data_dir, tmp_path):
-        succeed(*STEADY + ("--batch_size", 2, "--evaluate_every", 0, "--data_dir", data_dir, "--model_dir", tmp_path))
+        options = STEADY + ("--batch_size", 2, "--evaluate_every", 0)
+        succeed_here(*options + ("--data_dir", data_dir, "--model_dir", tmp_path))
         one, two = (read_json(folder, "evaluation.json")["mean"]["hard_dice"] for folder in (tmp_path, pair[0]))
         for structure, dice in one.items():
             assert dice > 0.8 and two[structure] == pytest.approx(dice, abs=0.03)
 
 
+def predicted(model_dir):
+    """The (masks, report) in a model's folder: {file name: bytes}, a JSON value."""
+    folder = os.path.join(str(model_dir), "eval")
+    masks = {}
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name), "rb") as file:
+            masks[name] = file.read()
+    return masks, read_json(model_dir, "predictions.json")
+
+
 class TestPrediction:
+    @pytest.fixture(scope="class")
+    def expected(self, pair, data_dir, tmp_path_factory):
+        """What one worker predicts."""
+        copy = shutil.copytree(str(pair[0]), str(tmp_path_factory.mktemp("alone") / "model"))
+        shutil.rmtree(os.path.join(copy, "eval"))
+        succeed_here("--exec_mode", "predict", "--data_dir", data_dir, "--model_dir", copy, "--threads", 1)
+        return predicted(copy)
+
     @pytest.mark.parametrize("launcher", ["mpirun", "horovodrun"])
-    def test_every_test_image_gets_the_mask_that_one_worker_gives_it(self, pair, tmp_path, data_dir, launcher):
+    def test_every_test_image_gets_the_mask_that_one_worker_gives_it(self, pair, expected, data_dir, launcher):
         model_dir, _ = pair
-        folder = model_dir / "eval"
-        options = ("--exec_mode", "predict", "--data_dir", data_dir, "--model_dir", model_dir, "--threads", 1)
-        run_workers(*options, launcher=launcher)
-        masks = {name: (folder / name).read_bytes() for name in os.listdir(str(folder)) if name.endswith(".nii.gz")}
-        assert len(masks) == TEST_CASES + HELD_OUT
-        together = read_json(model_dir, "predictions.json")
-        assert len(together["cases"]) == TEST_CASES
-        succeed(*options)
-        assert_close(read_json(model_dir, "predictions.json"), together)
-        assert all((folder / name).read_bytes() == content for name, content in masks.items())
+        shutil.rmtree(str(model_dir / "eval"))
+        folders = "--data_dir", data_dir, "--model_dir", model_dir
+        run_script("vnet_predict.py", "--gpus", 2, "--launcher", launcher, *folders + ("--threads", 1))
+        masks, report = predicted(model_dir)
+        assert len(masks) == len(report["cases"]) == TEST_CASES
+        assert masks == expected[0]
+        assert_close(report, expected[1])
 
     def test_fewer_images_than_workers(self, pair, data_dir):
         model_dir, _ = pair
@@ -189,26 +211,31 @@ class TestPrediction:
 
 
 class TestTwoHosts:
-    def test_two_names_of_one_host(self, tmp_path, data_dir):
-        options = TINY + ("--exec_mode", "train_and_predict", "--train_epochs", 1, "--batch_size", 1)
-        options += ("--data_dir", data_dir, "--model_dir", tmp_path)
-        run_workers(*options, hosts=[("localhost", 1), ("127.0.0.1", 1)])
-        assert checkpoint_steps(tmp_path)[-1] == 4
-        assert len(list((tmp_path / "eval").glob("*.nii.gz"))) == TEST_CASES
+    OPTIONS = TINY + ("--train_epochs", 3, "--batch_size", 1)
 
-    def test_train_and_evaluate_over_the_network(self, tmp_path, data_dir):
-        here, there = tmp_path / "here", tmp_path / "there"
-        options = TINY + ("--exec_mode", "train_and_evaluate", "--train_epochs", 3, "--batch_size", 1)
-        options += ("--data_dir", data_dir, "--model_dir")
+    @pytest.fixture(scope="class")
+    def here(self, tmp_path_factory, data_dir):
+        """The folder of a model of two workers on one host that goes by two names."""
+        folder = tmp_path_factory.mktemp("here")
+        options = self.OPTIONS + ("--exec_mode", "train_and_predict", "--data_dir", data_dir, "--model_dir", folder)
+        run_workers(*options, hosts=[("localhost", 1), ("127.0.0.1", 1)])
+        return folder
+
+    def test_two_names_of_one_host(self, here):
+        assert checkpoint_steps(here)[-1] == 3 * STEPS_PER_EPOCH
+        assert len(list((here / "eval").glob("*.nii.gz"))) == TEST_CASES
+
+    def test_train_and_evaluate_over_the_network(self, here, tmp_path, data_dir):
+        there = tmp_path / "there"
+        options = self.OPTIONS + ("--exec_mode", "train_and_evaluate", "--data_dir", data_dir, "--model_dir", there)
         try:
             with TwoHosts(tmp_path) as machines:
                 hosts = [(address, 1) for address in ADDRESSES]
-                run_workers(*options + (there,), hosts=hosts, machines=machines)
+                run_workers(*options, hosts=hosts, machines=machines)
                 # At the least the steps' gradients, 4 bytes for each of the network's parameters.
                 assert machines.bytes_over_the_cable() > 3 * STEPS_PER_EPOCH * 4 * trainable_parameters(there)
         except Unavailable as reason:
             pytest.skip("two hosts cannot be made here: {}".format(reason))
-        run_workers(*options + (here,))
         assert_same(weights(there), weights(here))
         evaluation = read_json(there, "evaluation.json")
         assert [entry["case"] for entry in evaluation["cases"]] == read_json(there, "split.json")["held_out"]
@@ -220,10 +247,13 @@ def trainable_parameters(model_dir):
 
 
 class TestKilledWorker:
+    # Killed in the third, with time to spare until the last.
+    EPOCHS = 15
+
     def test_ends_the_job_and_the_same_command_finishes_it(self, tmp_path, data_dir):
         model_dir = tmp_path / "model"
         options = TINY + ("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", model_dir)
-        options += ("--train_epochs", 40, "--batch_size", 1)
+        options += ("--train_epochs", self.EPOCHS, "--batch_size", 1)
         with open(str(tmp_path / "output"), "w+") as output:
             process = start_workers(*options, output=output)
             second = wait_for_second_worker(process, model_dir)
@@ -232,10 +262,10 @@ class TestKilledWorker:
             output.seek(0)
             assert re.search(r"rank 1 .*signal 9", output.read())
         stopped_at = checkpoint_steps(model_dir)[-1]
-        assert 0 < stopped_at < 40 * 4
+        assert 0 < stopped_at < self.EPOCHS * STEPS_PER_EPOCH
         run_workers(*options)
-        assert checkpoint_steps(model_dir)[-1] == 40 * 4
-        assert len(losses(model_dir)) == 40 * 4 and len(logged(model_dir, 1)) == 40
+        assert checkpoint_steps(model_dir)[-1] == self.EPOCHS * STEPS_PER_EPOCH
+        assert len(losses(model_dir)) == self.EPOCHS * STEPS_PER_EPOCH and len(logged(model_dir, 1)) == self.EPOCHS
         assert len(read_json(model_dir, "split.json")["training"]) == TRAINED
 
     def test_another_number_of_workers_is_refused_for_a_run_under_way(self, pair, data_dir):

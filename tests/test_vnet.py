@@ -8,6 +8,7 @@ from utils.tf_runtime import tf
 pytestmark = pytest.mark.usefixtures("graph")
 
 SMALL = {"downscale_blocks": (1, 1), "upscale_blocks": (1,)}
+THREE_LEVELS = {"downscale_blocks": (1, 1, 1), "upscale_blocks": (1, 1)}
 # Channels and settings: one of each choice, and the numbers of channels and of structures beside the usual ones.
 VARIANTS = {
     "two_channels": (2, settings(**SMALL)),
@@ -80,7 +81,7 @@ class TestSize:
         shapes = []
         for sides in ([8, 8, 8], [16, 8, 24]):
             with tf.Graph().as_default():
-                vnet(tf.placeholder(tf.float32, [None] + sides + [1]), settings(), training=True)
+                vnet(tf.placeholder(tf.float32, [None] + sides + [1]), settings(**THREE_LEVELS), training=True)
                 shapes.append([(found.op.name, found.shape.as_list()) for found in tf.global_variables()])
         assert shapes[0] == shapes[1]
 
@@ -93,7 +94,8 @@ class TestVariables:
         assert parts.count("bias") == 1 and variable("output/bias") is not None
 
     def test_without_normalisation_every_kernel_has_a_bias_and_nothing_moves(self):
-        vnet(tf.placeholder(tf.float32, [None, 8, 8, 8, 1]), settings(normalization_layer="none"), training=True)
+        chosen = settings(normalization_layer="none", **SMALL)
+        vnet(tf.placeholder(tf.float32, [None, 8, 8, 8, 1]), chosen, training=True)
         parts = [found.op.name.split("/")[-1] for found in tf.global_variables()]
         assert set(parts) == {"kernel", "bias"}
         assert parts.count("bias") == parts.count("kernel")
@@ -166,7 +168,7 @@ class TestShapes:
         assert np.isfinite(values).all() and values.std() > 0.0
 
     def test_the_coarsest_grid_is_one_voxel_for_each_eight_along_a_side(self, graph):
-        vnet(tf.placeholder(tf.float32, [None, 16, 24, 32, 1]), settings(), training=True)
+        vnet(tf.placeholder(tf.float32, [None, 16, 24, 32, 1]), settings(**THREE_LEVELS), training=True)
         shapes = [operation.outputs[0].shape.as_list() for operation in graph.get_operations() if operation.outputs]
         volumes = [shape for shape in shapes if len(shape) == 5 and shape[4] == 128 and shape[0] is None]
         assert [None, 2, 3, 4, 128] in volumes
@@ -188,7 +190,7 @@ class TestSkipConnections:
         assert variables == self.filters_of_output((1, 1))[1] + 2 * 3
 
     def test_they_join_equal_grids(self):
-        vnet(tf.zeros([1, 8, 8, 8, 1]), settings(upscale_blocks=(1, 1, 1)), training=True)
+        vnet(tf.zeros([1, 8, 8, 8, 1]), settings(downscale_blocks=(1, 1, 1), upscale_blocks=(1, 1, 1)), training=True)
         joined = [variable("up_{}/convolution_1/kernel".format(level)).shape.as_list()[3] for level in (1, 2, 3)]
         assert joined == [64 + 64, 32 + 32, 16 + 16]
 
@@ -228,8 +230,6 @@ class TestModes:
 
 
 class TestDeepSupervision:
-    THREE_LEVELS = {"downscale_blocks": (1, 1, 1), "upscale_blocks": (1, 1)}
-
     @pytest.mark.parametrize("up", [(1, 1), (1, 1, 1)])
     def test_gives_logits_of_each_grid_on_the_way_up(self, up):
         volume = tf.placeholder(tf.float32, [None, 16, 8, 24, 2])
@@ -243,7 +243,7 @@ class TestDeepSupervision:
         assert not [found for found in tf.global_variables() if "supervision" in found.op.name]
 
     def test_its_first_logits_are_the_networks_own(self, session):
-        volume, chosen = tf.constant(random_volume(2, 8, 8, 8, 1)), settings(**self.THREE_LEVELS)
+        volume, chosen = tf.constant(random_volume(2, 8, 8, 8, 1)), settings(**THREE_LEVELS)
         alone, supervised = vnet(volume, chosen, training=True), supervised_vnet(volume, chosen)[0]
         session.run(tf.global_variables_initializer())
         np.testing.assert_array_equal(*session.run([alone, supervised]))
@@ -252,7 +252,7 @@ class TestDeepSupervision:
         def initial_values(build):
             with tf.Graph().as_default(), tf.Session() as session:
                 tf.set_random_seed(1)
-                build(tf.zeros([1, 8, 8, 8, 1]), settings(**self.THREE_LEVELS))
+                build(tf.zeros([1, 8, 8, 8, 1]), settings(**THREE_LEVELS))
                 session.run(tf.global_variables_initializer())
                 variables = tf.global_variables()
                 return dict(zip([found.op.name for found in variables], session.run(variables)))
@@ -271,7 +271,7 @@ class TestDeepSupervision:
             np.testing.assert_array_equal(supervised[name], values)
 
     def test_each_grid_trains_what_lies_below_it(self, session):
-        logits = supervised_vnet(tf.constant(random_volume(2, 8, 8, 16, 1)), settings(**self.THREE_LEVELS))
+        logits = supervised_vnet(tf.constant(random_volume(2, 8, 8, 16, 1)), settings(**THREE_LEVELS))
         variables = tf.trainable_variables()
         reached = []
         for each in logits:
