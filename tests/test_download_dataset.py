@@ -190,7 +190,9 @@ class TestRefusals:
         assert match in only_error(capsys)
         assert not (tmp_path / "data").exists()
 
-    @pytest.mark.parametrize("dataset, folder", [("phantom", "Task00_Phantom"), ("phantom_stack", "Stack00_Phantom"), ("heart", HEART)])
+    @pytest.mark.parametrize(
+        "dataset, folder", [("phantom", "Task00_Phantom"), ("phantom_stack", "Stack00_Phantom"), ("heart", HEART)]
+    )
     def test_a_folder_that_is_no_task(self, tmp_path, capsys, dataset, folder):
         (tmp_path / folder).mkdir()
         assert run(tmp_path, "--dataset", dataset) == 2
@@ -221,7 +223,8 @@ class TestCommandLine:
     def test_an_error_is_one_line_and_status_2(self, tmp_path):
         result = self.call("--data_dir", str(tmp_path), "--seed", "1")
         assert result.returncode == 2
-        assert result.stderr == "download_dataset.py: error: --seed: is for --dataset phantom and phantom_stack alone; leave it out\n"
+        told = "--seed: is for --dataset phantom and phantom_stack alone; leave it out"
+        assert result.stderr == "download_dataset.py: error: {}\n".format(told)
 
     @pytest.mark.parametrize(
         "flags, match",

@@ -74,7 +74,7 @@ class TestDamage:
         with pytest.raises(TiffError, match="is empty"):
             check(tmp_path, b"")
 
-    @pytest.mark.parametrize("content", [b"a text that is no image", b"\x89PNG\r\n\x1a\n" + bytes(50), b"II\x2b", bytes(99)])
+    @pytest.mark.parametrize("content", [b"a text", b"\x89PNG\r\n\x1a\n" + bytes(50), b"II\x2b", bytes(99)])
     def test_what_is_no_tiff(self, tmp_path, content):
         with pytest.raises(TiffError, match="is not a TIFF file"):
             check(tmp_path, content)
