@@ -137,6 +137,17 @@ class TestConvolve:
         assert result.shape.as_list() == [2] + 3 * [side // stride] + [16]
         check_gradients(session, result, [first, second])
 
+    @pytest.mark.parametrize("size, padding", [(1, "valid"), (3, "valid"), (3, "same")])
+    @pytest.mark.parametrize("side", [3, 12])
+    def test_gradients_of_images_are_right_behind_a_bias_and_relu(self, session, side, size, padding):
+        """Of the kernels, in the order in which they follow on each other in a network."""
+        first = tf.get_variable("first", [3, 3, 1, 16])
+        second = tf.get_variable("second", [size, size, 16, 16])
+        image = tf.constant(random_volume(2, side, side, 1))
+        result = convolve(relu(tf.nn.bias_add(convolve(image, first), tf.zeros([16]))), second, padding=padding)
+        assert result.shape.as_list() == [2] + 2 * [side if padding == "same" else side - size + 1] + [16]
+        check_gradients(session, result, [first, second])
+
 
 class TestMixedPrecision:
     def test_on_cpus_comes_with_the_second_runtime(self):
