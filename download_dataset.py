@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from utils import archives, phantom, phantom_stack
 from utils.errors import UserError
-from utils.progress import Progress
+from utils.progress import Progress, say
 
 PROGRAM = "download_dataset.py"
 MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com/{}.tar"
@@ -143,7 +143,7 @@ def provide_phantom(data_dir, seed):
     cases = phantom.TRAINING_CASES + phantom.TEST_CASES
     with Progress(cases, "making " + phantom.TASK_NAME, "cases") as progress:
         phantom.write_task(data_dir, seed, progress=progress.update)
-    print("{} is ready".format(directory))
+    say("{} is ready".format(directory))
 
 
 def provide_phantom_stack(data_dir, seed, size):
@@ -158,7 +158,7 @@ def provide_phantom_stack(data_dir, seed, size):
     pages = phantom_stack.SIZES[size].training + phantom_stack.SIZES[size].test
     with Progress(pages, "making " + phantom_stack.TASK_NAME, "pages") as progress:
         phantom_stack.write_task(data_dir, seed, size, progress=progress.update)
-    print("{} is ready".format(directory))
+    say("{} is ready".format(directory))
 
 
 def leave_as_it_is(directory, present, wanted):
@@ -167,7 +167,7 @@ def leave_as_it_is(directory, present, wanted):
         raise UserError(
             "{}: was made from {}, not {}; remove it or choose another --data_dir".format(directory, present, wanted)
         )
-    print("{} is there already; nothing to do".format(directory))
+    say("{} is there already; nothing to do".format(directory))
 
 
 def provide_task(data_dir, dataset, source, url, keep_archive):
@@ -175,7 +175,7 @@ def provide_task(data_dir, dataset, source, url, keep_archive):
     task, md5 = ARCHIVES[dataset]
     directory = os.path.join(data_dir, task)
     if is_there(directory):
-        print("{} is there already; nothing to do".format(directory))
+        say("{} is there already; nothing to do".format(directory))
         return
     os.makedirs(data_dir, exist_ok=True)
     path = os.path.join(data_dir, task + ".tar")
@@ -190,7 +190,7 @@ def provide_task(data_dir, dataset, source, url, keep_archive):
     archives.unpack(path, task, data_dir)
     if not keep_archive:
         os.remove(path)
-    print("{} is ready".format(directory))
+    say("{} is ready".format(directory))
 
 
 def fetch(dataset, path, md5, source, url):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from utils.border_weights import class_counts, class_weights, weight_map
+from utils.border_weights import border_weights, class_counts, class_weights, weight_map
 
 RANDOM = np.random.RandomState(0)
 WEIGHTS = [1.0, 2.0, 3.0, 0.5]
@@ -44,12 +44,18 @@ def squares(*corners):
 
 class TestWeightMap:
     @pytest.mark.parametrize("shape", [(19, 13), (1, 30), (6, 8, 5)])
-    @pytest.mark.parametrize("share, w0, sigma", [(0.02, 10.0, 5.0), (0.5, 4.0, 1.5), (0.97, 0.0, 5.0)])
+    @pytest.mark.parametrize("share, w0, sigma", [(0.02, 10.0, 5.0), (0.5, 4.0, 1.5), (0.97, 10.0, 5.0)])
     def test_equals_its_definition(self, shape, share, w0, sigma):
         label = ((RANDOM.rand(*shape) < share) * RANDOM.randint(1, 4, size=shape)).astype(np.uint8)
         found = weight_map(label, WEIGHTS, w0, sigma)
         assert found.dtype == np.float32 and found.shape == shape
         np.testing.assert_allclose(found, by_definition(label, WEIGHTS, w0, sigma), rtol=0, atol=2e-6)
+
+    def test_is_that_of_its_class_and_that_of_the_border_together(self):
+        label = squares((3, 3), (3, 10))
+        assert np.unique(weight_map(label, [1.0, 2.0], w0=0.0)).tolist() == [1.0, 2.0]
+        expected = np.where(label, 2.0, 1.0) + border_weights(label, 4.0, 3.0)
+        np.testing.assert_allclose(weight_map(label, [1.0, 2.0], 4.0, 3.0), expected, rtol=1e-6)
 
     def test_equals_it_for_large_objects_too(self):
         label = np.zeros((30, 33), np.uint8)

@@ -11,7 +11,18 @@ from command_line import PROJECT
 from PIL import Image
 
 from utils.errors import UserError
-from utils.stacks import Page, describe, mask_pages, pages_of, read_mask, read_page, write_masks, write_stack
+from utils.stacks import (
+    Page,
+    describe,
+    mask_pages,
+    pages_of,
+    read_mask,
+    read_page,
+    to_channels,
+    write_masks,
+    write_stack,
+)
+from utils.volumes import to_array
 
 SHAPE = (7, 5)  # X, Y
 
@@ -173,6 +184,16 @@ class TestMaskPages:
             mask_pages(images, str(tmp_path / "masks"))
         with pytest.raises(UserError, match=r"labels\.tif: has 2 masks for 3 images"):
             mask_pages(images, saved(tmp_path / "labels.tif", truth(), truth()))
+
+
+class TestToChannels:
+    def test_pages_are_slices_of_volumes(self, tmp_path):
+        pages = [grey(number, SHAPE + (3,)) for number in range(4)]
+        channels = to_channels(read_all(saved(tmp_path / "stack.tif", *pages)))
+        assert [channel.GetPixelID() for channel in channels] == 3 * [sitk.sitkFloat32]
+        for number, channel in enumerate(channels):
+            assert channel.GetSize() == SHAPE + (4,) and channel.GetSpacing() == (1.0, 1.0, 1.0)
+            np.testing.assert_array_equal(to_array(channel), np.stack(pages, axis=2)[..., number])
 
 
 class TestWriteMasks:

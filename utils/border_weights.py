@@ -34,19 +34,21 @@ def class_weights(counts):
 
 
 def weight_map(label, weights, w0=W0, sigma=SIGMA):
-    """The weight of each pixel of a label: np.float32 of its shape.
+    """The weight w of each pixel of a label: np.float32 of its shape.
 
     Args:
         label: np.uint8 [X, Y], values 0 (background) to K - 1; or a volume [X, Y, Z].
-        weights: the weight of each class [K].
+        weights: w_c, the weight of each class [K].
         w0: what a border between touching objects counts.
         sigma: pixels over which that falls off.
     """
-    result = np.asarray(weights, np.float64)[label]
-    if w0:
-        # Distances that are infinite, with fewer than two objects in reach, add nothing.
-        result += w0 * np.exp(-0.5 * (_both_distances(label, REACH * sigma) / sigma) ** 2)
-    return result.astype(np.float32)
+    return (np.asarray(weights, np.float64)[label] + border_weights(label, w0, sigma)).astype(np.float32)
+
+
+def border_weights(label, w0=W0, sigma=SIGMA):
+    """What borders add to the weight of each pixel, whatever the classes count: np.float32 of the label's shape."""
+    # Distances that are infinite, with fewer than two objects in reach, add nothing.
+    return (w0 * np.exp(-0.5 * (_both_distances(label, REACH * sigma) / sigma) ** 2)).astype(np.float32)
 
 
 def _both_distances(label, reach):

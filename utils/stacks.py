@@ -98,6 +98,16 @@ def mask_pages(images, path):
     return masks
 
 
+def to_channels(pages):
+    """Return pages [X, Y, C] of one shape as a list of 3-D SimpleITK images, one for each channel, a page a slice.
+
+    That is what `utils.volumes.read_channels` returns of a scan. A pixel counts as 1 mm, and so does a page: what the
+    files say of it is not to be relied on.
+    """
+    channels = np.stack(pages, axis=2).transpose(3, 2, 1, 0)  # [C, pages, Y, X]
+    return [sitk.GetImageFromArray(np.ascontiguousarray(channel)) for channel in channels]
+
+
 def write_masks(masks, classes, path):
     """Write masks, np.uint8 [X, Y] of one shape, as `write_stack` does.
 
