@@ -1,4 +1,4 @@
-"""Fetch a task of the Medical Segmentation Decathlon, or make the phantom task."""
+"""Fetch a task of the Medical Segmentation Decathlon, or make a phantom: a task of volumes, or a stack of images."""
 
 import argparse
 import os
@@ -6,9 +6,9 @@ import signal
 import sys
 from typing import NamedTuple
 
-from utils import archives, phantom
+from utils import archives, phantom, phantom_stack
 from utils.errors import UserError
-from utils.progress import Progress
+from utils.progress import Progress, say
 
 PROGRAM = "download_dataset.py"
 MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com/{}.tar"
@@ -35,6 +35,8 @@ ARCHIVES = {
     "colon": Archive("Task10_Colon", "bad7a188931dc2f6acf72b08eb6202d0"),
 }
 GOOGLE_DRIVE_FILES = {"hippocampus": "1RzPB1_bqzQhlWvU-YGvZzhx2omcDh38C"}
+# What is made here from a seed, and the folder it is put into.
+MADE = {"phantom": phantom.TASK_NAME, "phantom_stack": phantom_stack.TASK_NAME}
 
 
 def build_parser():
@@ -42,8 +44,8 @@ def build_parser():
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         allow_abbrev=False,
-        description="Put a task of the Medical Segmentation Decathlon, or the phantom task, into a folder. A download "
-        "that broke off goes on where it stopped when the same command is run again. A task that is there already is "
+        description="Put a task of the Medical Segmentation Decathlon, or a phantom, into a folder. A download that "
+        "broke off goes on where it stopped when the same command is run again. A task that is there already is "
         "left as it is.",
     )
     parser.add_argument(
@@ -54,10 +56,11 @@ def build_parser():
     )
     parser.add_argument(
         "--dataset",
-        choices=list(ARCHIVES) + ["phantom"],
+        choices=list(ARCHIVES) + list(MADE),
         default="hippocampus",
-        help="the task; 'phantom' is made here from a seed, needs no network and is put into DIR/{} "
-        "(default: hippocampus)".format(phantom.TASK_NAME),
+        help="the task; those made here from a seed need no network: 'phantom', volumes put into DIR/{}, and "
+        "'phantom_stack', images like those of electron microscopy in the form of ISBI 2012 put into DIR/{} "
+        "(default: hippocampus)".format(*MADE.values()),
     )
     parser.add_argument(
         "--source",
@@ -81,28 +84,41 @@ def build_parser():
         "--seed",
         type=int,
         metavar="N",
-        help="what the phantom task is made from, 0 to {}; the same seed makes the same task (default: 0)".format(
+        help="what a phantom is made from, 0 to {}; the same seed makes the same task (default: 0)".format(
             phantom.MAXIMUM_SEED
         ),
+    )
+    parser.add_argument(
+        "--size",
+        choices=list(phantom_stack.SIZES),
+        help="the phantom stack's: {} (default: small)".format("; ".join(map(_size_help, phantom_stack.SIZES))),
     )
     return parser
 
 
+def _size_help(name):
+    return "{0}, {1.training} pages for training and {1.test} for testing of {1.side} by {1.side} pixels".format(
+        name, phantom_stack.SIZES[name]
+    )
+
+
 def check(arguments):
     """Raise UserError where flags contradict each other or the dataset."""
-    if arguments.dataset == "phantom":
+    if arguments.size is not None and arguments.dataset != "phantom_stack":
+        raise UserError("--size: is for --dataset phantom_stack alone; leave it out")
+    if arguments.dataset in MADE:
         for flag, given in (
             ("--source", arguments.source),
             ("--url", arguments.url),
             ("--keep_archive", arguments.keep_archive),
         ):
             if given:
-                raise UserError("{}: the phantom task is made, not downloaded; leave the flag out".format(flag))
+                raise UserError("{}: a phantom is made, not downloaded; leave the flag out".format(flag))
         if arguments.seed is not None and not 0 <= arguments.seed <= phantom.MAXIMUM_SEED:
             raise UserError("--seed: must lie between 0 and {}, not be {}".format(phantom.MAXIMUM_SEED, arguments.seed))
         return
     if arguments.seed is not None:
-        raise UserError("--seed: is for --dataset phantom alone; leave it out")
+        raise UserError("--seed: is for --dataset phantom and phantom_stack alone; leave it out")
     if arguments.url and arguments.source:
         raise UserError("--url: already says where to download from; leave --source out")
     if arguments.source == "google_drive" and arguments.dataset not in GOOGLE_DRIVE_FILES:
@@ -122,19 +138,36 @@ def provide_phantom(data_dir, seed):
     """Make the phantom task in `data_dir` unless it is there."""
     directory = os.path.join(data_dir, phantom.TASK_NAME)
     if is_there(directory):
-        present = phantom.seed_of(directory)
-        if present != seed:
-            raise UserError(
-                "{}: was made from seed {}, not {}; remove it or choose another --data_dir".format(
-                    directory, present, seed
-                )
-            )
-        print("{} is there already; nothing to do".format(directory))
+        leave_as_it_is(directory, "seed {}".format(phantom.seed_of(directory)), "seed {}".format(seed))
         return
     cases = phantom.TRAINING_CASES + phantom.TEST_CASES
     with Progress(cases, "making " + phantom.TASK_NAME, "cases") as progress:
         phantom.write_task(data_dir, seed, progress=progress.update)
-    print("{} is ready".format(directory))
+    say("{} is ready".format(directory))
+
+
+def provide_phantom_stack(data_dir, seed, size):
+    """Make the phantom stack of a size (a key of `phantom_stack.SIZES`) in `data_dir` unless it is there."""
+    directory = os.path.join(data_dir, phantom_stack.TASK_NAME)
+    if is_there(directory):
+        wanted, present = (
+            "seed {} and --size {}".format(*each) for each in ((seed, size), phantom_stack.made_from(directory))
+        )
+        leave_as_it_is(directory, present, wanted)
+        return
+    pages = phantom_stack.SIZES[size].training + phantom_stack.SIZES[size].test
+    with Progress(pages, "making " + phantom_stack.TASK_NAME, "pages") as progress:
+        phantom_stack.write_task(data_dir, seed, size, progress=progress.update)
+    say("{} is ready".format(directory))
+
+
+def leave_as_it_is(directory, present, wanted):
+    """Say that a phantom is there already; raises UserError where it was made from something else than is wanted."""
+    if present != wanted:
+        raise UserError(
+            "{}: was made from {}, not {}; remove it or choose another --data_dir".format(directory, present, wanted)
+        )
+    say("{} is there already; nothing to do".format(directory))
 
 
 def provide_task(data_dir, dataset, source, url, keep_archive):
@@ -142,7 +175,7 @@ def provide_task(data_dir, dataset, source, url, keep_archive):
     task, md5 = ARCHIVES[dataset]
     directory = os.path.join(data_dir, task)
     if is_there(directory):
-        print("{} is there already; nothing to do".format(directory))
+        say("{} is there already; nothing to do".format(directory))
         return
     os.makedirs(data_dir, exist_ok=True)
     path = os.path.join(data_dir, task + ".tar")
@@ -157,7 +190,7 @@ def provide_task(data_dir, dataset, source, url, keep_archive):
     archives.unpack(path, task, data_dir)
     if not keep_archive:
         os.remove(path)
-    print("{} is ready".format(directory))
+    say("{} is ready".format(directory))
 
 
 def fetch(dataset, path, md5, source, url):
@@ -180,6 +213,8 @@ def main(argv=None):
         check(arguments)
         if arguments.dataset == "phantom":
             provide_phantom(arguments.data_dir, arguments.seed or 0)
+        elif arguments.dataset == "phantom_stack":
+            provide_phantom_stack(arguments.data_dir, arguments.seed or 0, arguments.size or "small")
         else:
             provide_task(arguments.data_dir, arguments.dataset, arguments.source, arguments.url, arguments.keep_archive)
     except UserError as error:

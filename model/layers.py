@@ -1,12 +1,14 @@
-"""The blocks V-Net is built from (Milletari, Navab and Ahmadi 2016, arXiv:1606.04797, section 2).
+"""The layers of both networks, and the blocks V-Net is built from (Milletari et al. 2016, arXiv:1606.04797, section 2).
 
 Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C channels.
-Every volume is [N, X, Y, Z, C]; ``settings`` is the ``NetworkSettings`` of ``model/vnet.py``.
+Every volume is [N, X, Y, Z, C]. What does not name the axis z takes images [N, X, Y, C] alike; a kernel that is cubic
+for volumes is square for images. ``settings`` is the ``NetworkSettings`` of ``model/vnet.py``, and where nothing but
+its activation, normalisation, padding and initial weights counts, that of ``model/unet.py`` too.
 """
 
 import zlib
 
-from utils.tf_runtime import conv3d, relu, tf
+from utils.tf_runtime import convolve, relu, tf
 
 BATCH_NORM_MOMENTUM = 0.99
 BATCH_NORM_EPSILON = 1e-3
@@ -14,38 +16,48 @@ BATCH_NORM_EPSILON = 1e-3
 MOVING_STATISTICS = "moving_statistics"
 
 
-def convolution(volume, filters, size, finish, stride=1):
-    """Zero-padded 3-D convolution: [N, X, Y, Z, C] -> [N, X/stride, Y/stride, Z/stride, filters].
+def convolution(volume, filters, size, finish, stride=1, padding="same", initial_weights="glorot_uniform"):
+    """Convolution: [N, X, Y, Z, C] -> [N, X/stride, Y/stride, Z/stride, filters], zero-padded.
 
-    ``finish`` is one of the functions ``normalisation`` chooses from: what follows the convolution.
+    With ``padding`` "valid" each side loses ``size`` - 1 voxels instead. ``finish`` is one of the functions
+    ``normalisation`` chooses from: what follows the convolution.
     """
-    channels = volume.shape[-1].value
-    kernel = _kernel([size, size, size, channels, filters])
-    return finish(lambda weights: conv3d(volume, weights, stride), kernel, filters_axis=4)
+    axes, channels = volume.shape.ndims - 2, volume.shape[-1].value
+    kernel = _kernel(axes * [size] + [channels, filters], initial_weights, size**axes * channels)
+    return finish(lambda weights: convolve(volume, weights, stride, padding), kernel, filters_axis=axes + 1)
 
 
-def transposed_convolution(volume, filters, finish):
+def transposed_convolution(volume, filters, finish, initial_weights="glorot_uniform"):
     """Transposed 2x2x2 convolution of stride 2: [N, X, Y, Z, C] -> [N, 2X, 2Y, 2Z, filters]; ``finish`` as above."""
-    channels = volume.shape[-1].value
-    spatial = [2 * size for size in volume.shape[1:4].as_list()]
+    axes, channels = volume.shape.ndims - 2, volume.shape[-1].value
+    spatial = [2 * size for size in volume.shape[1:-1].as_list()]
     shape = tf.stack([tf.shape(volume)[0]] + spatial + [filters])
+    transpose = {2: tf.nn.conv2d_transpose, 3: tf.nn.conv3d_transpose}[axes]
 
     def transposed(weights):
-        result = tf.nn.conv3d_transpose(volume, weights, shape, strides=[1, 2, 2, 2, 1], padding="SAME")
+        result = transpose(volume, weights, shape, strides=[1] + axes * [2] + [1], padding="SAME")
         result.set_shape([None] + spatial + [filters])
         return result
 
-    return finish(transposed, _kernel([2, 2, 2, filters, channels]), filters_axis=3)
+    kernel = _kernel(axes * [2] + [filters, channels], initial_weights, channels)
+    return finish(transposed, kernel, filters_axis=axes)
 
 
-def _kernel(shape):
-    """The kernel of this scope; uniform to begin with (Glorot and Bengio 2010, section 4.2.1).
+def _kernel(shape, initial_weights, inputs):
+    """The kernel of this scope, to begin with uniform or normal.
+
+    ``glorot_uniform``: Glorot and Bengio 2010, section 4.2.1. ``he_normal``: standard deviation sqrt(2 / ``inputs``),
+    the number of values that an output follows from (He et al. 2015, arXiv:1502.01852, section 2.2).
 
     It is drawn from the graph's seed and its own name alone, so that one seed starts the same network on all
     versions of TensorFlow, whatever else is in the graph.
     """
     own_seed = zlib.crc32(tf.get_variable_scope().name.encode("utf-8")) & 0x7FFFFFFF
-    return tf.get_variable("kernel", shape, initializer=tf.glorot_uniform_initializer(own_seed))
+    if initial_weights == "he_normal":
+        initializer = tf.random_normal_initializer(stddev=(2.0 / inputs) ** 0.5, seed=own_seed)
+    else:
+        initializer = tf.glorot_uniform_initializer(own_seed)
+    return tf.get_variable("kernel", shape, initializer=initializer)
 
 
 def normalisation(settings, training):
@@ -68,14 +80,14 @@ def biased(convolve, kernel, filters_axis):
 def batch_normalised(convolve, kernel, filters_axis):
     """The convolution, normalised over N, X, Y, Z (Ioffe and Szegedy 2015).
 
-    The volume is viewed as [N * X, Y, Z, C], because the fused kernels of both runtimes take four
+    A volume is viewed as [N * X, Y, Z, C], because the fused kernels of both runtimes take four
     dimensions and the statistics do not care which axes they run over. Each step moves the moving
     statistics by a hundredth towards the batch's mean and unbiased variance.
     """
     volume = convolve(kernel)
     scale, offset, moving_mean, moving_variance = _normalising_variables(kernel.shape[filters_axis].value)
     shape = volume.shape.as_list()
-    flat = tf.reshape(volume, [-1] + shape[2:])
+    flat = tf.reshape(volume, [-1] + shape[-3:])
     flat, mean, variance = tf.nn.fused_batch_norm(flat, scale, offset, epsilon=BATCH_NORM_EPSILON)
     for moving, current in ((moving_mean, mean), (moving_variance, variance)):
         update = tf.assign_sub(moving, (moving - current) * (1.0 - BATCH_NORM_MOMENTUM))
@@ -91,7 +103,7 @@ def folded(convolve, kernel, filters_axis):
     """
     scale, offset, moving_mean, moving_variance = _normalising_variables(kernel.shape[filters_axis].value)
     factor = scale * tf.rsqrt(moving_variance + BATCH_NORM_EPSILON)
-    trailing_axes = [1] * (4 - filters_axis)
+    trailing_axes = [1] * (kernel.shape.ndims - 1 - filters_axis)
     weights = kernel * tf.reshape(factor, [-1] + trailing_axes)
     return tf.nn.bias_add(convolve(weights), offset - moving_mean * factor)
 
@@ -120,9 +132,34 @@ def activation(volume, settings):
 
 
 def convolution_unit(volume, filters, size, settings, training, stride=1):
-    """Convolution, normalisation, activation: [N, X, Y, Z, C] -> [N, X/stride, Y/stride, Z/stride, filters]."""
-    volume = convolution(volume, filters, size, normalisation(settings, training), stride)
+    """Convolution, normalisation, activation: [N, X, Y, Z, C] -> [N, X/stride, Y/stride, Z/stride, filters].
+
+    The settings' padding is that of ``convolution``.
+    """
+    finish = normalisation(settings, training)
+    volume = convolution(volume, filters, size, finish, stride, settings.padding, settings.initial_weights)
     return activation(volume, settings)
+
+
+def max_pooling(volume):
+    """The largest of each 2x2x2 voxels: [N, X, Y, Z, C] -> [N, X/2, Y/2, Z/2, C]."""
+    axes = volume.shape.ndims - 2
+    pool = {2: tf.nn.max_pool2d, 3: tf.nn.max_pool3d}[axes]
+    strides = [1] + axes * [2] + [1]
+    return pool(volume, strides, strides, padding="SAME")
+
+
+def dropout(volume, rate):
+    """Values dropped at random, the others scaled up by 1 / (1 - ``rate``), in training (Hinton et al. 2012).
+
+    Which ones follows from the graph's seed, the global step and the scope's name alone, so that a run that was
+    interrupted goes on as it would have.
+    """
+    name = zlib.crc32(tf.get_variable_scope().name.encode("utf-8")) & 0x7FFFFFFF
+    graph_seed = tf.get_default_graph().seed or 0
+    step = tf.cast(tf.train.get_global_step(), tf.int32)
+    chances = tf.random.stateless_uniform(tf.shape(volume), tf.stack([name ^ graph_seed, step]))
+    return tf.where(chances < rate, tf.zeros_like(volume), volume / (1.0 - rate))
 
 
 def residual_block(volume, depth, settings, training):
@@ -149,7 +186,7 @@ def down_block(volume, depth, settings, training):
     filters = 2 * volume.shape[-1].value
     with tf.variable_scope("pooling"):
         if settings.pooling == "max_pool":
-            volume = tf.nn.max_pool3d(volume, [1, 2, 2, 2, 1], [1, 2, 2, 2, 1], padding="SAME")
+            volume = max_pooling(volume)
             volume = convolution_unit(volume, filters, 1, settings, training)
         else:
             volume = convolution_unit(volume, filters, 2, settings, training, stride=2)
@@ -159,8 +196,8 @@ def down_block(volume, depth, settings, training):
 def upsample(volume, filters, settings, training):
     """Double each side: [N, X, Y, Z, C] -> [N, 2X, 2Y, 2Z, filters]."""
     with tf.variable_scope("upsampling"):
-        volume = transposed_convolution(volume, filters, normalisation(settings, training))
-        return activation(volume, settings)
+        finish = normalisation(settings, training)
+        return activation(transposed_convolution(volume, filters, finish, settings.initial_weights), settings)
 
 
 def up_block(volume, skip, depth, settings, training):

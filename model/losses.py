@@ -1,6 +1,7 @@
 """What training minimises.
 
-Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes, V of them; K classes.
+Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes, V of them; K classes. Of images, the axis z is
+left out throughout.
 """
 
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 from utils.tf_runtime import tf
 
 
-def training_loss(params, logits, label):
+def training_loss(params, logits, label, weights=None):
     """What a training step minimises: float32 scalar.
 
     Deep supervision (Lee et al. 2015, arXiv:1409.5185) adds the losses of coarser grids, which count half as much from
@@ -19,9 +20,10 @@ def training_loss(params, logits, label):
         logits: a list of float32 [N, X, Y, Z, K], the network's output first; any others lie on grids of half as
             many voxels along each side, of a quarter, and so on.
         label: uint8 [N, X, Y, Z].
+        weights: float32 [N, X, Y, Z] of the voxels, which "weighted_ce" needs; nothing else does, nor coarser grids.
     """
     output, coarser = logits[0], logits[1:]
-    loss = segmentation_loss(params, output, label)
+    loss = segmentation_loss(params, output, label, weights)
     if not coarser:
         return loss
     losses = [loss]
@@ -37,15 +39,18 @@ def coarser_label(label, stride):
     return label[:, middle::stride, middle::stride, middle::stride]
 
 
-def segmentation_loss(params, logits, label):
+def segmentation_loss(params, logits, label, weights=None):
     """The loss that the params ask for, of one grid: float32 scalar.
 
     ``dice`` is ``dice_loss``. ``dice_ce`` adds to it "cross_entropy_weight" times the mean cross-entropy of the
     voxels, ``dice_focal`` as many times the mean focal one with gamma = 2: each voxel's cross-entropy times the
     squared probability that the network gives to other classes than its own (Lin et al. 2017, arXiv:1708.02002).
-    ``logits`` is float32 [N, X, Y, Z, K]; ``label`` uint8 [N, X, Y, Z].
+    ``weighted_ce`` is the mean of each voxel's cross-entropy times its weight (Ronneberger et al. 2015, section 3).
+    ``logits`` is float32 [N, X, Y, Z, K]; ``label`` uint8 [N, X, Y, Z]; ``weights`` float32 [N, X, Y, Z].
     """
     voxels = _voxels(logits, label)
+    if params["loss"] == "weighted_ce":
+        return tf.reduce_mean(_cross_entropy(voxels) * tf.reshape(weights, [tf.shape(weights)[0], -1]))
     loss = _one_minus_dice(voxels)
     if params["loss"] == "dice":
         return loss

@@ -33,6 +33,10 @@ class NetworkSettings(NamedTuple):
     pooling: str
     upsampling: str
 
+    # The same in every V-Net.
+    padding = "same"
+    initial_weights = "glorot_uniform"
+
 
 def vnet(volume, settings, training, scope=tf.variable_scope):
     """Logits [N, X, Y, Z, K] of images [N, X, Y, Z, C]; X, Y and Z are multiples of 2**L.

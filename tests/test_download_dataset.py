@@ -7,7 +7,7 @@ import pytest
 from archive_server import file_member, md5, serving, tar_of
 
 import download_dataset
-from utils import archives
+from utils import archives, phantom_stack
 
 PROGRAM = os.path.abspath(download_dataset.__file__)
 PART = 2 * archives.RECEIVED_CHUNK_BYTES
@@ -150,19 +150,37 @@ class TestPhantom:
         assert run(tmp_path, "--dataset", "phantom", "--seed", "3") == 0
         assert capsys.readouterr().out.endswith("Task00_Phantom is there already; nothing to do\n")
         assert run(tmp_path, "--dataset", "phantom") == 2
-        assert "was made from seed 3, not 0" in only_error(capsys)
+        assert "was made from seed 3, not seed 0" in only_error(capsys)
+
+
+class TestPhantomStack:
+    def test_makes_the_stack_and_is_content_with_it(self, tmp_path, capsys, monkeypatch):
+        sizes = {"small": phantom_stack.Size(40, 2, 1), "large": phantom_stack.Size(48, 2, 1)}
+        monkeypatch.setattr(phantom_stack, "SIZES", sizes)
+        asked = ("--dataset", "phantom_stack", "--seed", "3")
+        assert run(tmp_path, *asked) == 0
+        assert "train-volume.tif" in os.listdir(str(tmp_path / "Stack00_Phantom"))
+        capsys.readouterr()
+        assert run(tmp_path, *asked + ("--size", "small")) == 0
+        assert capsys.readouterr().out.endswith("Stack00_Phantom is there already; nothing to do\n")
+        assert run(tmp_path, *asked + ("--size", "large")) == 2
+        assert "was made from seed 3 and --size small, not seed 3 and --size large" in only_error(capsys)
+        assert run(tmp_path / "large", *asked + ("--size", "large")) == 0
 
 
 class TestRefusals:
     @pytest.mark.parametrize(
         "flags, match",
         [
-            (["--dataset", "phantom", "--source", "mirror"], "--source: the phantom task is made"),
-            (["--dataset", "phantom", "--url", "http://x/"], "--url: the phantom task is made"),
-            (["--dataset", "phantom", "--keep_archive"], "--keep_archive: the phantom task is made"),
+            (["--dataset", "phantom", "--source", "mirror"], "--source: a phantom is made"),
+            (["--dataset", "phantom", "--url", "http://x/"], "--url: a phantom is made"),
+            (["--dataset", "phantom", "--keep_archive"], "--keep_archive: a phantom is made"),
             (["--dataset", "phantom", "--seed", "-1"], "--seed: must lie between 0 and 4294967295, not be -1"),
             (["--dataset", "phantom", "--seed", "4294967296"], "--seed: must lie between"),
-            (["--seed", "1"], "--seed: is for --dataset phantom alone"),
+            (["--dataset", "phantom_stack", "--url", "http://x/"], "--url: a phantom is made"),
+            (["--dataset", "phantom_stack", "--seed", "-1"], "--seed: must lie between"),
+            (["--dataset", "phantom", "--size", "small"], "--size: is for --dataset phantom_stack alone"),
+            (["--seed", "1"], "--seed: is for --dataset phantom and phantom_stack alone"),
             (["--url", "http://x/", "--source", "mirror"], "--url: already says"),
             (["--dataset", "liver", "--source", "google_drive"], "--source: google_drive has no liver"),
         ],
@@ -172,13 +190,15 @@ class TestRefusals:
         assert match in only_error(capsys)
         assert not (tmp_path / "data").exists()
 
-    @pytest.mark.parametrize("dataset, folder", [("phantom", "Task00_Phantom"), ("heart", HEART)])
+    @pytest.mark.parametrize(
+        "dataset, folder", [("phantom", "Task00_Phantom"), ("phantom_stack", "Stack00_Phantom"), ("heart", HEART)]
+    )
     def test_a_folder_that_is_no_task(self, tmp_path, capsys, dataset, folder):
         (tmp_path / folder).mkdir()
         assert run(tmp_path, "--dataset", dataset) == 2
         assert "has no dataset.json; remove it" in only_error(capsys)
 
-    @pytest.mark.parametrize("dataset", ["phantom", "heart"])
+    @pytest.mark.parametrize("dataset", ["phantom", "phantom_stack", "heart"])
     def test_a_data_dir_that_is_a_file(self, tmp_path, capsys, dataset):
         (tmp_path / "file").write_text("")
         assert run(tmp_path / "file", "--dataset", dataset) == 2
@@ -197,13 +217,14 @@ class TestCommandLine:
     def test_help_names_every_flag(self):
         result = self.call("--help")
         assert result.returncode == 0
-        for flag in ("--data_dir", "--dataset", "--source", "--url", "--keep_archive", "--seed"):
+        for flag in ("--data_dir", "--dataset", "--source", "--url", "--keep_archive", "--seed", "--size"):
             assert flag in result.stdout
 
     def test_an_error_is_one_line_and_status_2(self, tmp_path):
         result = self.call("--data_dir", str(tmp_path), "--seed", "1")
         assert result.returncode == 2
-        assert result.stderr == "download_dataset.py: error: --seed: is for --dataset phantom alone; leave it out\n"
+        told = "--seed: is for --dataset phantom and phantom_stack alone; leave it out"
+        assert result.stderr == "download_dataset.py: error: {}\n".format(told)
 
     @pytest.mark.parametrize(
         "flags, match",

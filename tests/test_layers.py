@@ -271,3 +271,86 @@ class TestInputAndOutput:
         found, kernel = session.run([result, variable("output/kernel")])
         assert (found[..., 1] < 0.0).all()
         np.testing.assert_allclose(found, convolved(volume, kernel, 1) + [10.0, -20.0, 30.0], rtol=1e-4, atol=1e-4)
+
+
+def convolved_image(image, kernel, padding):
+    """Return the convolution of images by its definition, in float64: one shifted copy per kernel pixel."""
+    size = kernel.shape[0]
+    around = size // 2 if padding == "same" else 0
+    padded = np.pad(image.astype(np.float64), [(0, 0), (around, around), (around, around), (0, 0)], "constant")
+    width, height = (side - size + 1 for side in padded.shape[1:3])
+    return sum(padded[:, x : x + width, y : y + height].dot(kernel[x, y]) for x, y in np.ndindex(size, size))
+
+
+class TestImages:
+    """The layers that take volumes and images alike, on images."""
+
+    @pytest.mark.parametrize("padding", ["valid", "same"])
+    @pytest.mark.parametrize("size", [1, 3])
+    def test_convolution_equals_its_definition(self, session, size, padding):
+        image = random_volume(2, 7, 5, 3)
+        result = layers.convolution(tf.constant(image), 4, size, layers.biased, padding=padding)
+        start(session)
+        variable("bias").load([1.0, -2.0, 3.0, 0.0], session)
+        found, kernel = session.run([result, variable("kernel")])
+        expected = convolved_image(image, kernel, padding) + [1.0, -2.0, 3.0, 0.0]
+        assert result.shape.as_list() == list(expected.shape)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+    def test_transposed_convolution_equals_its_definition(self, session):
+        image = random_volume(2, 3, 4, 5)
+        result = layers.transposed_convolution(tf.constant(image), 3, plain)
+        start(session)
+        found, kernel = session.run([result, variable("kernel")])
+        expected = np.zeros((2, 6, 8, 3))
+        for x, y in np.ndindex(2, 2):
+            expected[:, x::2, y::2] = image.dot(kernel[x, y].T)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+    def test_max_pooling_takes_the_largest_of_four_pixels(self, session):
+        image = random_volume(2, 6, 4, 3)
+        found = session.run(layers.max_pooling(tf.constant(image)))
+        np.testing.assert_array_equal(found, image.reshape(2, 3, 2, 2, 2, 3).max(axis=(2, 4)))
+
+    @pytest.mark.parametrize("training", [True, False])
+    @pytest.mark.parametrize("layer, size", [(layers.convolution, [3]), (layers.transposed_convolution, [])])
+    def test_normalisation_equals_the_textbook(self, session, layer, size, training):
+        image = tf.constant(random_volume(3, 4, 6, 2))
+        with tf.variable_scope("scope", reuse=tf.AUTO_REUSE):
+            normalised = layer(image, 5, *size + [layers.normalisation(settings(), training)])
+            raw = layer(image, 5, *size + [plain])
+        start(session)
+        values = {"scale": [1.0, 2.0, 0.5, -3.0, 1.5], "offset": [0.0, 1.0, -1.0, 2.0, 0.5]}
+        values.update(moving_mean=[0.0, 1.0, 2.0, -3.0, 4.0], moving_variance=[1.0, 2.0, 0.5, 4.0, 5.0])
+        for name, value in values.items():
+            variable(name).load(value, session)
+        found, before = session.run([normalised, raw])
+        mean, variance = (values["moving_" + name] for name in ("mean", "variance"))
+        if training:
+            mean, variance = before.mean(axis=(0, 1, 2)), before.var(axis=(0, 1, 2))
+        expected = values["scale"] * (before - mean) / np.sqrt(np.add(variance, EPSILON)) + values["offset"]
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+class TestDropout:
+    def test_drops_a_part_and_scales_up_the_rest_and_the_gradients_alike(self, session):
+        tf.train.get_or_create_global_step()
+        values = tf.constant(1.0 + np.abs(random_volume(4, 20, 20, 3)))
+        dropped = layers.dropout(values, 0.25)
+        start(session)
+        found, whole, gradient = session.run([dropped, values, tf.gradients(dropped, values)[0]])
+        assert 0.22 < (found == 0).mean() < 0.28
+        np.testing.assert_allclose(found[found != 0], whole[found != 0] / 0.75, rtol=1e-6)
+        np.testing.assert_allclose(gradient, (found != 0) / 0.75, rtol=1e-6)
+
+    def test_differs_from_place_to_place_in_the_network_and_from_seed_to_seed(self, session):
+        tf.train.get_or_create_global_step()
+        found = []
+        for seed, scope in ((1, "one"), (1, "other"), (2, "one"), (1, "one")):
+            tf.set_random_seed(seed)
+            with tf.variable_scope(scope):
+                found.append(layers.dropout(tf.ones([1, 8, 8, 8, 2]), 0.5))
+        start(session)
+        found = session.run(found)
+        np.testing.assert_array_equal(found[0], found[3])
+        assert len({each.tobytes() for each in found}) == 3

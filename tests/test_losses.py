@@ -189,6 +189,50 @@ class TestTrainingLoss:
         assert found == pytest.approx((4 * alone[0] + 2 * alone[1] + alone[2]) / 7, rel=1e-5)
 
 
+class TestWeightedCrossEntropy:
+    PARAMS = {"loss": "weighted_ce"}
+
+    def case(self, shape=(2, 5, 4), classes=3):
+        """Return logits, label and weights of images, or of volumes, in a batch."""
+        random = np.random.RandomState(len(shape))
+        logits = 2.0 * random.randn(*shape + (classes,)).astype(np.float32)
+        return logits, random.randint(classes, size=shape).astype(np.uint8), random.rand(*shape).astype(np.float32)
+
+    def by_definition(self, logits, label, weights):
+        return (weights * cross_entropies(softmax(logits.astype(np.float64)), label)).mean()
+
+    @pytest.mark.parametrize("shape", [(2, 5, 4), (3, 4, 2, 3)])
+    def test_equals_its_definition(self, session, shape):
+        logits, label, weights = self.case(shape)
+        found = training_loss(self.PARAMS, [tf.constant(logits)], tf.constant(label), tf.constant(weights))
+        assert session.run(found) == pytest.approx(self.by_definition(logits, label, weights), rel=1e-5)
+
+    def test_its_gradient_is_each_voxels_error_times_its_weight(self, session):
+        logits, label, weights = self.case()
+        source = tf.constant(logits)
+        loss = segmentation_loss(self.PARAMS, source, tf.constant(label), tf.constant(weights))
+        error = softmax(logits.astype(np.float64)) - np.eye(3)[label]
+        expected = weights[..., None] * error / weights.size
+        np.testing.assert_allclose(session.run(tf.gradients(loss, source)[0]), expected, rtol=1e-4, atol=1e-8)
+
+    def test_extreme_logits_leave_it_and_its_gradient_finite(self, session):
+        logits, label, weights = self.case()
+        extreme = tf.constant(1e30 * logits)
+        loss = segmentation_loss(self.PARAMS, extreme, tf.constant(label), tf.constant(weights))
+        for values in session.run([loss, tf.gradients(loss, extreme)[0]]):
+            assert np.isfinite(values).all()
+
+
+class TestImages:
+    @pytest.mark.parametrize("loss", LOSSES)
+    def test_an_image_costs_what_a_volume_of_one_slice_does(self, session, loss):
+        random = np.random.RandomState(0)
+        logits, label = random.randn(2, 5, 4, 3).astype(np.float32), random.randint(3, size=(2, 5, 4)).astype(np.uint8)
+        cases = [(logits, label), (logits[:, :, :, None], label[:, :, :, None])]
+        losses = [training_loss(asked_for(loss), [tf.constant(each)], tf.constant(mask)) for each, mask in cases]
+        assert len(set(session.run(losses))) == 1
+
+
 class TestCoarserLabel:
     @pytest.mark.parametrize("stride", [2, 4])
     def test_a_block_of_voxels_becomes_what_its_middle_is(self, session, stride):

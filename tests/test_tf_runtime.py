@@ -11,7 +11,7 @@ from command_line import PROJECT
 from networks import random_volume
 
 from utils import tf_runtime
-from utils.tf_runtime import RUNTIME, conv3d, cpu_mixed_precision, gpus, relu, scale_loss, tf, version
+from utils.tf_runtime import RUNTIME, convolve, cpu_mixed_precision, gpus, relu, scale_loss, tf, version
 
 PLACES = ["model/*.py", "utils/**/*.py", "main.py", "dllogger/*.py", "download_dataset.py", "examples/*.py"]
 PLACES += ["benchmarks/*.py"]
@@ -123,18 +123,29 @@ class TestRelu:
     def test_right_after_a_convolution_its_gradient_is_right(self, session):
         """There the one of TensorFlow 1.15 for CPUs takes one memory layout for another."""
         kernel = tf.get_variable("kernel", [3, 3, 3, 1, 16])
-        result = relu(conv3d(tf.constant(random_volume(2, 8, 8, 8, 1)), kernel, 1))
+        result = relu(convolve(tf.constant(random_volume(2, 8, 8, 8, 1)), kernel, 1))
         check_gradients(session, 2.0 * result, [kernel])
 
 
-class TestConv3d:
+class TestConvolve:
     @pytest.mark.parametrize("size, stride", [(1, 1), (2, 2), (3, 1), (5, 1)])
     @pytest.mark.parametrize("side", [2, 4, 6])
     def test_gradients_are_right_on_grids_larger_and_smaller_than_the_kernel(self, session, side, size, stride):
         first = tf.get_variable("first", [3, 3, 3, 1, 16])
         second = tf.get_variable("second", [size, size, size, 16, 16])
-        result = conv3d(conv3d(tf.constant(random_volume(2, side, side, side, 1)), first, 1), second, stride)
+        result = convolve(convolve(tf.constant(random_volume(2, side, side, side, 1)), first, 1), second, stride)
         assert result.shape.as_list() == [2] + 3 * [side // stride] + [16]
+        check_gradients(session, result, [first, second])
+
+    @pytest.mark.parametrize("size, padding", [(1, "valid"), (3, "valid"), (3, "same")])
+    @pytest.mark.parametrize("side", [3, 12])
+    def test_gradients_of_images_are_right_behind_a_bias_and_relu(self, session, side, size, padding):
+        """Of the kernels, in the order in which they follow on each other in a network."""
+        first = tf.get_variable("first", [3, 3, 1, 16])
+        second = tf.get_variable("second", [size, size, 16, 16])
+        image = tf.constant(random_volume(2, side, side, 1))
+        result = convolve(relu(tf.nn.bias_add(convolve(image, first), tf.zeros([16]))), second, padding=padding)
+        assert result.shape.as_list() == [2] + 2 * [side if padding == "same" else side - size + 1] + [16]
         check_gradients(session, result, [first, second])
 
 

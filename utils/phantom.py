@@ -10,8 +10,6 @@ keeps its share of the field of view whatever the number and the size of the vox
 
 import itertools
 import os
-import shutil
-import tempfile
 from typing import NamedTuple, Tuple
 
 import numpy as np
@@ -19,6 +17,7 @@ import SimpleITK as sitk
 
 from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
+from utils.folders import folder_on_success
 from utils.warping import rotation
 
 TASK_NAME = "Task00_Phantom"
@@ -85,21 +84,14 @@ def write_task(data_dir, seed=0, training_cases=TRAINING_CASES, test_cases=TEST_
     cannot be written.
     """
     directory = os.path.join(data_dir, TASK_NAME)
-    os.makedirs(data_dir, exist_ok=True)
-    workshop = tempfile.mkdtemp(prefix="." + TASK_NAME + ".", dir=data_dir)
-    try:
-        # One level further down, as what mkdtemp makes is closed to everyone else.
-        unfinished = os.path.join(workshop, TASK_NAME)
+    with folder_on_success(directory) as unfinished:
         for folder in ("imagesTr", "labelsTr", "imagesTs"):
-            os.makedirs(os.path.join(unfinished, folder))
+            os.mkdir(os.path.join(unfinished, folder))
         for index in range(training_cases + test_cases):
             _write_case(unfinished, make_phantom(seed, index), labelled=index < training_cases)
             if progress is not None:
                 progress()
         write_json_atomically(os.path.join(unfinished, "dataset.json"), _describe(seed, training_cases, test_cases))
-        os.replace(unfinished, directory)
-    finally:
-        shutil.rmtree(workshop)
     return directory
 
 

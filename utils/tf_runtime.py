@@ -13,7 +13,7 @@ import os
 
 import tensorflow.compat.v1 as tf
 
-__all__ = ["RUNTIME", "conv3d", "cpu_mixed_precision", "gpus", "relu", "scale_loss", "tf", "version"]
+__all__ = ["RUNTIME", "convolve", "cpu_mixed_precision", "gpus", "relu", "scale_loss", "tf", "version"]
 
 tf.logging.set_verbosity(tf.logging.ERROR)
 tf.disable_v2_behavior()
@@ -47,16 +47,21 @@ def cpu_mixed_precision(session_config):
     return True
 
 
-def conv3d(volume, kernel, stride):
-    """Zero-padded 3-D convolution: [N, X, Y, Z, C] and a cubic kernel [S, S, S, C, F] -> [N, X/stride, .., F]."""
-    strides = [1, stride, stride, stride, 1]
+def convolve(images, kernel, stride=1, padding="same"):
+    """2-D or 3-D convolution with a square or cubic kernel [S, S, C, F] or [S, S, S, C, F].
+
+    [N, X, Y, C] -> [N, X', Y', F], and [N, X, Y, Z, C] alike: X / stride with ``padding`` "same", which puts zeros
+    around the images, (X - S + 1) / stride with "valid".
+    """
+    axes = kernel.shape.ndims - 2
+    operation = {2: tf.nn.conv2d, 3: tf.nn.conv3d}[axes]
+    strides = [1] + axes * [stride] + [1]
     size = kernel.shape[0].value
-    if _FAULTY_GRADIENTS and size > 3 and stride == 1:
+    if _FAULTY_GRADIENTS and axes == 3 and padding == "same" and size > 3 and stride == 1:
         # Only grids smaller than the kernel fail: zeros put around the grid beforehand make it larger.
         margin = [size // 2, size // 2]
-        volume = tf.pad(volume, [[0, 0], margin, margin, margin, [0, 0]])
-        return tf.nn.conv3d(volume, kernel, strides, padding="VALID")
-    return tf.nn.conv3d(volume, kernel, strides, padding="SAME")
+        images, padding = tf.pad(images, [[0, 0], margin, margin, margin, [0, 0]]), "valid"
+    return operation(images, kernel, strides, padding=padding.upper())
 
 
 def relu(values):

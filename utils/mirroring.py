@@ -1,0 +1,74 @@
+"""How large an image U-Net needs to label a given one, and the mirrored borders that it gets for that.
+
+Unpadded convolutions take pixels off each side: the network labels the middle of what it sees. Around an image, its
+own pixels stand in for those beyond its border, mirrored at its outermost ones (Ronneberger et al. 2015, figure 2).
+X, Y are an image's own pixels; L the network's levels, each with a pooling that halves what must be even.
+"""
+
+import numpy as np
+
+# What the two unpadded 3x3 convolutions of a block take off an axis.
+TAKEN_BY_BLOCK = 4
+
+
+def margin(levels, padding):
+    """How many pixels the output of a network of ``levels`` is smaller along each axis, both sides together."""
+    # Twice a block at each finer level, where a pixel is half as large, and one at the bottom.
+    return TAKEN_BY_BLOCK * (3 * 2**levels - 2) if padding == "valid" else 0
+
+
+def input_size(output_size, levels, padding):
+    """The smallest number of pixels of which the network labels at least ``output_size`` (from 1) along an axis."""
+    step, lowest = 2**levels, _smallest_output(levels, padding)
+    return margin(levels, padding) + lowest + max(0, -(-(output_size - lowest) // step)) * step
+
+
+def output_size(input_size, levels, padding):
+    """How many pixels of ``input_size`` along an axis are labelled, where ``is_input_size`` holds."""
+    return input_size - margin(levels, padding)
+
+
+def is_input_size(size, levels, padding):
+    """Tells whether every pooling of the network halves an even number of pixels, and some are left in the end."""
+    above = output_size(size, levels, padding) - _smallest_output(levels, padding)
+    return above >= 0 and above % 2**levels == 0
+
+
+def _smallest_output(levels, padding):
+    # Unpadded: a multiple of the step at the bottom, of which each finer level doubles what is left and takes a block.
+    return min(TAKEN_BY_BLOCK, 2**levels) if padding == "valid" else 2**levels
+
+
+def mirrored_indices(size, start, stop):
+    """The pixels of an axis of ``size`` that stand at ``start`` up to ``stop`` (exclusive): np.intp [stop - start].
+
+    Beyond either end the axis is mirrored at its outermost pixel, which is not repeated, as often as it takes.
+    """
+    period = max(1, 2 * (size - 1))
+    places = np.arange(start, stop) % period
+    return np.minimum(places, period - places) if size > 1 else places
+
+
+def window(image, corner, shape):
+    """The part of [X, Y, ...] of ``shape`` (pixels along x and y) at ``corner``, which may lie outside: a new array."""
+    along_x, along_y = (
+        mirrored_indices(size, start, start + length) for size, start, length in zip(image.shape, corner, shape)
+    )
+    return image[along_x[:, None], along_y]
+
+
+def framed(image, levels, padding):
+    """An image [X, Y, ...] in the middle of the smallest one of which the network labels all its pixels."""
+    shape = [input_size(size, levels, padding) for size in image.shape[:2]]
+    return window(image, [-before for before in _before(image.shape, shape)], shape)
+
+
+def unframed(output, shape):
+    """What the network says, [X', Y', ...], of each pixel of an image of ``shape`` (X, Y) that was framed: a view."""
+    first = _before(shape, output.shape)
+    return output[tuple(slice(low, low + size) for low, size in zip(first, shape))]
+
+
+def _before(shape, larger):
+    """Pixels before an image along x and y, where it lies in the middle of a larger one."""
+    return [(around - size) // 2 for size, around in zip(shape[:2], larger[:2])]

@@ -1,0 +1,250 @@
+"""Reading and writing stacks of 2-D images: multi-page TIFF files, and folders of PNG or TIFF files of one page each.
+
+The form is that of the ISBI 2012 challenge (Arganda-Carreras et al. 2015, doi:10.3389/fnana.2015.00142): images in
+``train-volume``, their masks in ``train-labels``, further images in ``test-volume``. Pages are arrays [X, Y], with
+channels [X, Y, C], x to the right and y down.
+"""
+
+import functools
+import os
+import threading
+from typing import NamedTuple, Optional
+
+import numpy as np
+import SimpleITK as sitk
+
+from utils.errors import UserError
+from utils.files import replace_on_success
+from utils.tiff_header import MOST_PIXELS, TiffError, check_file
+
+TIFF = (".tif", ".tiff")
+EXTENSIONS = TIFF + (".png",)
+ISBI_NAMES = ("train-volume", "train-labels", "test-volume")
+# Of masks with two classes.
+WHITE = 255
+MODALITIES = {1: ("image",), 3: ("red", "green", "blue")}
+
+Page = NamedTuple("Page", [("name", str), ("path", str), ("number", Optional[int])])
+Page.__doc__ = "One image of a stack: its name, its file, and its number (from 0) in a file that may have several."
+
+# One file is read at a time, so that pages asked for by several threads are read once.
+_reading = threading.Lock()
+
+
+def pages_of(path):
+    """Return the pages of a stack, a file or a folder: a tuple of Page, in the order of a file, or by name in a folder.
+
+    A folder's pages have the names of their files, those of a TIFF file its name and their numbers. Raises UserError
+    for what is no stack, or not there, or incomplete.
+    """
+    if os.path.isdir(path):
+        return _pages_of_folder(path)
+    if not path.lower().endswith(EXTENSIONS):
+        raise UserError("%s: is no stack: give a TIFF or PNG file, or a folder of them" % path)
+    stem = _stem(path)
+    if not path.lower().endswith(TIFF):
+        return (Page(stem, path, None),)
+    count = len(_tiff_pages(path))
+    digits = max(3, len(str(count - 1)))
+    return tuple(Page("%s_%0*d" % (stem, digits, number), path, number) for number in range(count))
+
+
+def read_page(page):
+    """Return a page as np.float32 [X, Y, C]: one channel where it is grey, three where it is in colour.
+
+    Raises UserError for a file that cannot be read, and for pixels that are not finite.
+    """
+    pixels = _pixels(page).astype(np.float32)
+    if not np.isfinite(pixels).all():
+        raise UserError("%s: has pixels that are not finite numbers: repair or leave out this image" % _told(page))
+    return pixels
+
+
+def read_mask(page, shape, classes):
+    """Return a page of a mask as np.uint8 [X, Y] of values 0 to `classes` - 1.
+
+    `shape` is the (X, Y) of its image. Of two classes the second may be white, 255. Raises UserError for a file that
+    cannot be read, one of another size, and for values that mean no class.
+    """
+    pixels = _pixels(page)
+    if pixels.shape[:2] != tuple(shape):
+        raise UserError("%s: has %d by %d pixels, its image %d by %d" % ((_told(page),) + pixels.shape[:2] + shape))
+    if pixels.shape[-1] > 1 and (pixels != pixels[..., :1]).any():
+        raise UserError("%s: is in colour: masks are grey, with the number of a class in each pixel" % _told(page))
+    values = pixels[..., 0]
+    found = np.unique(values)
+    white = classes == 2 and WHITE in found
+    wrong = found[~np.isin(found, [0, WHITE] if white else range(classes))]
+    if wrong.size:
+        meaning = "0 and 255" if white else "whole numbers from 0 to %d" % (classes - 1)
+        raise UserError("%s: has the value %g: masks of this task hold %s" % (_told(page), wrong[0], meaning))
+    return (values == WHITE if white else values).astype(np.uint8)
+
+
+def mask_pages(images, path):
+    """Return the pages of the masks in the stack `path` that belong to pages of images, in their order.
+
+    In folders they have the same names; in files the same numbers. Raises UserError where one is missing.
+    """
+    masks = pages_of(path)
+    if os.path.isdir(path):
+        by_name = {mask.name: mask for mask in masks}
+        missing = [image.name for image in images if image.name not in by_name]
+        if missing:
+            raise UserError("%s: has no mask named %s (%d missing)" % (path, missing[0], len(missing)))
+        return tuple(by_name[image.name] for image in images)
+    if len(masks) != len(images):
+        raise UserError("%s: has %d masks for %d images" % (path, len(masks), len(images)))
+    return masks
+
+
+def to_channels(pages):
+    """Return pages [X, Y, C] of one shape as a list of 3-D SimpleITK images, one for each channel, a page a slice.
+
+    That is what `utils.volumes.read_channels` returns of a scan. A pixel counts as 1 mm, and so does a page: what the
+    files say of it is not to be relied on.
+    """
+    channels = np.stack(pages, axis=2).transpose(3, 2, 1, 0)  # [C, pages, Y, X]
+    return [sitk.GetImageFromArray(np.ascontiguousarray(channel)) for channel in channels]
+
+
+def write_masks(masks, classes, path):
+    """Write masks, np.uint8 [X, Y] of one shape, as `write_stack` does.
+
+    Of two classes the second is written as 255, more are written as their numbers.
+    """
+    write_stack([mask * np.uint8(WHITE) for mask in masks] if classes == 2 else masks, path)
+
+
+def write_stack(pages, path):
+    """Write pages, np.uint8 [X, Y] of one shape, as a TIFF file (.tif).
+
+    The file appears only when it is complete. Raises UserError when it cannot be written.
+    """
+    stack = np.stack([page.T for page in pages])  # [pages, Y, X]
+    if stack.dtype != np.uint8 or stack.ndim != 3:
+        raise ValueError("no pages: %s of shape %s" % (stack.dtype, stack.shape))
+    with replace_on_success(path, ".tif") as temporary:
+        try:
+            sitk.WriteImage(sitk.GetImageFromArray(stack), temporary)
+            written = len(check_file(temporary))
+        except (RuntimeError, TiffError) as error:
+            raise UserError("%s: cannot be written (%s)" % (path, _last_line(error))) from error
+        if written != len(stack):
+            raise UserError("%s: cannot be written: %d of its %d pages are there" % (path, written, len(stack)))
+
+
+def describe(data_dir):
+    """Return what a dataset.json of a folder in the ISBI form would hold, or None where it has not that form.
+
+    A dict of the form of the Medical Segmentation Decathlon, whose image and label are stacks. Raises UserError
+    where a part is missing or cannot be read.
+    """
+    images, labels, test = (_stack_in(data_dir, name) for name in ISBI_NAMES)
+    if images is None and test is None:
+        return None
+    if images is not None and labels is None:
+        raise UserError("%s: has %s without %s: add the masks" % ((data_dir,) + ISBI_NAMES[:2]))
+    channels = read_page(pages_of(os.path.join(data_dir, images or test))[0]).shape[-1]
+    return {
+        "name": os.path.basename(os.path.abspath(data_dir)),
+        "tensorImageSize": "2D",
+        "modality": {str(number): name for number, name in enumerate(MODALITIES[channels])},
+        "labels": {"0": "background", "1": "foreground"},
+        "training": [{"image": images, "label": labels}] if images else [],
+        "test": [test] if test else [],
+    }
+
+
+def _stack_in(folder, name):
+    """The name of the stack in a folder that is called `name`, with the extension it has, or None."""
+    for extension in ("",) + TIFF:
+        if os.path.exists(os.path.join(folder, name + extension)):
+            return name + extension
+    return None
+
+
+def _pages_of_folder(path):
+    try:
+        names = sorted(name for name in os.listdir(path) if name.lower().endswith(EXTENSIONS) and name[0] != ".")
+    except OSError as error:
+        raise UserError("%s: cannot be read (%s)" % (path, error.strerror)) from error
+    if not names:
+        raise UserError("%s: has no PNG or TIFF files" % path)
+    pages = tuple(Page(_stem(name), os.path.join(path, name), None) for name in names)
+    twice = [page.name for page, other in zip(pages, pages[1:]) if page.name == other.name]
+    if twice:
+        raise UserError("%s: has two images named %s: rename or remove one" % (path, twice[0]))
+    return pages
+
+
+def _pixels(page):
+    """The pixels of a page as they are in its file: [X, Y, C], without transparency."""
+    with _reading:
+        try:
+            state = os.stat(page.path)
+        except OSError as error:
+            raise UserError("%s: cannot be read (%s)" % (page.path, error.strerror)) from error
+        pages = (_read_file if page.number is None else _kept_file)(page.path, state.st_mtime_ns, state.st_size)
+    if page.number is None and len(pages) > 1:
+        raise UserError("%s: has %d pages: in a folder each file is one image" % (page.path, len(pages)))
+    if (page.number or 0) >= len(pages):
+        raise UserError("%s: has %d pages, not %d" % (page.path, len(pages), page.number + 1))
+    pixels = pages[page.number or 0].transpose(1, 0, 2)  # [X, Y, C]
+    return pixels[..., :3] if pixels.shape[-1] == 4 else pixels
+
+
+def _read_file(path, changed, size):
+    """The pages of a file: [pages, Y, X, C]. The time it was changed and its size tell it from an earlier one."""
+    is_tiff = path.lower().endswith(TIFF)
+    expected = len(_tiff_pages(path)) if is_tiff else 1
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("TIFFImageIO" if is_tiff else "PNGImageIO")
+    reader.SetFileName(path)
+    try:
+        reader.ReadImageInformation()
+        if np.prod(reader.GetSize(), dtype=np.float64) > MOST_PIXELS:
+            raise UserError("%s: has more than %d pixels" % (path, MOST_PIXELS))
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise UserError("%s: cannot be read as an image (%s)" % (path, _last_line(error))) from error
+    pixels = sitk.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() == 1:
+        pixels = pixels[..., np.newaxis]
+    if image.GetDimension() == 2:
+        pixels = pixels[np.newaxis]
+    if len(pixels) != expected or pixels.ndim != 4 or pixels.shape[-1] not in (1, 3, 4):
+        raise UserError(
+            "%s: %d of its %d pages can be read, of %d channels: save it as grey or RGB pages of one size"
+            % (path, len(pixels), expected, pixels.shape[-1])
+        )
+    return pixels
+
+
+# The images and the masks, whose pages are asked for one by one.
+_kept_file = functools.lru_cache(maxsize=2)(_read_file)
+
+
+def _tiff_pages(path):
+    try:
+        pages = check_file(path)
+        if len(set(pages)) > 1:
+            # ITK would bring them to the size of the first.
+            raise TiffError("has pages of several sizes: save each as a file of its own in a folder")
+        return pages
+    except TiffError as error:
+        raise UserError("%s: %s" % (path, error)) from error
+    except OSError as error:
+        raise UserError("%s: cannot be read (%s)" % (path, error.strerror)) from error
+
+
+def _stem(path):
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _told(page):
+    return page.path if page.number is None else "%s: page %d" % (page.path, page.number + 1)
+
+
+def _last_line(error):
+    return str(error).strip().splitlines()[-1]
