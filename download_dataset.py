@@ -6,9 +6,10 @@ import signal
 import sys
 from typing import NamedTuple
 
-from utils import archives, phantom
+from utils import archives, downloads, phantom
 from utils.errors import UserError
-from utils.progress import Progress
+from utils.printable import printable
+from utils.progress import Progress, say
 
 PROGRAM = "download_dataset.py"
 MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com/{}.tar"
@@ -129,12 +130,12 @@ def provide_phantom(data_dir, seed):
                     directory, present, seed
                 )
             )
-        print("{} is there already; nothing to do".format(directory))
+        say("{} is there already; nothing to do".format(directory))
         return
     cases = phantom.TRAINING_CASES + phantom.TEST_CASES
     with Progress(cases, "making " + phantom.TASK_NAME, "cases") as progress:
         phantom.write_task(data_dir, seed, progress=progress.update)
-    print("{} is ready".format(directory))
+    say("{} is ready".format(directory))
 
 
 def provide_task(data_dir, dataset, source, url, keep_archive):
@@ -142,12 +143,12 @@ def provide_task(data_dir, dataset, source, url, keep_archive):
     task, md5 = ARCHIVES[dataset]
     directory = os.path.join(data_dir, task)
     if is_there(directory):
-        print("{} is there already; nothing to do".format(directory))
+        say("{} is there already; nothing to do".format(directory))
         return
     os.makedirs(data_dir, exist_ok=True)
     path = os.path.join(data_dir, task + ".tar")
     if os.path.exists(path):
-        found = archives.md5_of(path)
+        found = downloads.md5_of(path)
         if found != md5:
             raise UserError(
                 "{}: has MD5 {} instead of {}; remove it and run the command again".format(path, found, md5)
@@ -157,20 +158,26 @@ def provide_task(data_dir, dataset, source, url, keep_archive):
     archives.unpack(path, task, data_dir)
     if not keep_archive:
         os.remove(path)
-    print("{} is ready".format(directory))
+    say("{} is ready".format(directory))
 
 
 def fetch(dataset, path, md5, source, url):
     """Download the archive of `dataset` to `path` from where the flags say."""
     if source != "google_drive":
         try:
-            archives.download(url or MIRROR.format(ARCHIVES[dataset].task), path, md5)
+            downloads.download(url or MIRROR.format(ARCHIVES[dataset].task), path, md5)
             return
-        except archives.SourceUnavailable as error:
+        except downloads.SourceUnavailable as error:
             if url or source or dataset not in GOOGLE_DRIVE_FILES:
                 raise
-            print("{}\nTrying Google Drive instead".format(error), file=sys.stderr, flush=True)
-    archives.download_from_google_drive(GOOGLE_DRIVE.format(GOOGLE_DRIVE_FILES[dataset]), path, md5)
+            print("{}\nTrying Google Drive instead".format(printable(error)), file=sys.stderr, flush=True)
+    downloads.download_from_google_drive(GOOGLE_DRIVE.format(GOOGLE_DRIVE_FILES[dataset]), path, md5)
+
+
+def refuse(error):
+    """Say in one line what is wrong; returns the exit status for it."""
+    print("{}: error: {}".format(PROGRAM, printable(error)), file=sys.stderr)
+    return 2
 
 
 def main(argv=None):
@@ -183,16 +190,9 @@ def main(argv=None):
         else:
             provide_task(arguments.data_dir, arguments.dataset, arguments.source, arguments.url, arguments.keep_archive)
     except UserError as error:
-        print("{}: error: {}".format(PROGRAM, error), file=sys.stderr)
-        return 2
+        return refuse(error)
     except OSError as error:
-        print(
-            "{}: error: --data_dir {}: {}; choose a folder that can be written".format(
-                PROGRAM, arguments.data_dir, error
-            ),
-            file=sys.stderr,
-        )
-        return 2
+        return refuse("--data_dir {}: {}; choose a folder that can be written".format(arguments.data_dir, error))
     except KeyboardInterrupt:
         print("{}: interrupted; run the same command again to go on".format(PROGRAM), file=sys.stderr)
         return 130
