@@ -38,9 +38,17 @@ ARCHIVES = {
 GOOGLE_DRIVE_FILES = {"hippocampus": "1RzPB1_bqzQhlWvU-YGvZzhx2omcDh38C"}
 
 
+class Parser(argparse.ArgumentParser):
+    """Parser whose errors are UserErrors of one line."""
+
+    def error(self, message):
+        """Raise UserError(message)."""
+        raise UserError(message[len("argument ") :] if message.startswith("argument ") else message)
+
+
 def build_parser():
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM,
         allow_abbrev=False,
         description="Put a task of the Medical Segmentation Decathlon, or the phantom task, into a folder. A download "
@@ -182,8 +190,8 @@ def refuse(error):
 
 def main(argv=None):
     """Run the program; returns its exit status."""
-    arguments = build_parser().parse_args(argv)
     try:
+        arguments = build_parser().parse_args(argv)
         check(arguments)
         if arguments.dataset == "phantom":
             provide_phantom(arguments.data_dir, arguments.seed or 0)

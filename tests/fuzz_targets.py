@@ -30,6 +30,7 @@ import main  # noqa: E402
 from examples import launching  # noqa: E402
 from utils import archives, grid, kept_copy, params, recipes, tasks, volumes  # noqa: E402
 from utils.errors import UserError  # noqa: E402
+from utils.modes import CHECK, MODES  # noqa: E402
 from utils.page import build  # noqa: E402
 from utils.parser import build_parser  # noqa: E402
 
@@ -121,7 +122,6 @@ DESCRIPTION = {
     "test": ["./imagesTs/t.nii.gz"],
 }
 WHOLE = gzip.compress(raw_nifti(array=np.zeros((2, 2, 2), np.float32)))
-MODES = ("train", "predict", "evaluate", "train_and_predict", "train_and_evaluate")
 
 
 def make_task(folder, description):
@@ -139,7 +139,7 @@ def make_task(folder, description):
 
 def read_description(content, folder):
     task = make_task(folder, content)
-    mode = ("train", "train_and_predict")[numbered(content, 2)]
+    mode = ("train", "train_and_predict", CHECK)[numbered(content, 5) % 3]
     more = (["--fit", "pad", "--input_shape", "auto"], [], ["--folds", "2"])[numbered(content, 3)]
     model_dir = os.path.join(folder, "model")
     return planned(["--data_dir", task, "--model_dir", model_dir, "--exec_mode", mode] + more, task)

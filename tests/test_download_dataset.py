@@ -212,10 +212,11 @@ class TestCommandLine:
             ([], "are required: --data_dir"),
             (["--data_dir", "x", "--dataset", "kidney"], "invalid choice: 'kidney'"),
             (["--data_dir", "x", "--see", "1"], "unrecognized arguments: --see 1"),
+            (["--data_dir", "x", "\x1b[2J"], "unrecognized arguments: \\x1b[2J"),
         ],
     )
     def test_flags_that_do_not_parse(self, flags, match):
         result = self.call(*flags)
         assert result.returncode == 2
-        line = result.stderr.splitlines()[-1]
-        assert line.startswith("download_dataset.py: error: ") and match in line
+        assert result.stderr.count("\n") == 1 and match in result.stderr
+        assert result.stderr.startswith("download_dataset.py: error: ") and "\x1b" not in result.stderr
