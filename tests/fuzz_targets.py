@@ -6,7 +6,6 @@ tries so many inputs of each kind in a folder that must not be there, with at mo
 at the start, and prints what came of it as JSON.
 """
 
-import gzip
 import json
 import os
 import sys
@@ -20,7 +19,7 @@ sys.path[:0] = [PROJECT, os.path.join(PROJECT, "tests")]
 import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
 from archive_server import file_member, odd_member, tar_of  # noqa: E402
-from fuzz_inputs import changed_json, changed_lines, changed_nifti, changed_tar  # noqa: E402
+from fuzz_inputs import changed_json, changed_lines, changed_nifti, changed_tar, gzipped  # noqa: E402
 from fuzzing import Broken, Kind, fuzz, limit_memory, peak_memory  # noqa: E402
 from pages import STRUCTURES, case_in, evaluation_of, log_in, predictions_of  # noqa: E402
 from synthetic import affine, raw_nifti, scan  # noqa: E402
@@ -69,7 +68,7 @@ def scan_seeds():
         raw_nifti(array=scan(shape=(5, 4, 3, 2))),
         raw_nifti(sform=(2,) + affine("left_handed"), array=label),
     ]
-    return plain + [gzip.compress(content) for content in plain[:3]]
+    return plain + [gzipped(content) for content in plain[:3]]
 
 
 def read_scan(content, folder):
@@ -121,7 +120,7 @@ DESCRIPTION = {
     "training": [{"image": "./imagesTr/%s.nii.gz" % name, "label": "./labelsTr/%s.nii.gz" % name} for name in CASES],
     "test": ["./imagesTs/t.nii.gz"],
 }
-WHOLE = gzip.compress(raw_nifti(array=np.zeros((2, 2, 2), np.float32)))
+WHOLE = gzipped(raw_nifti(array=np.zeros((2, 2, 2), np.float32)))
 
 
 def make_task(folder, description):
@@ -178,7 +177,7 @@ def archive_seeds():
     ]
     forms = (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT)
     plain = [tar_of(*members, format=form) for form in forms]
-    return plain + [gzip.compress(plain[0]), b"PK\x03\x04" + bytes(40)]
+    return plain + [gzipped(plain[0]), b"PK\x03\x04" + bytes(40)]
 
 
 def unpack(content, folder):

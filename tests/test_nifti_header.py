@@ -63,6 +63,17 @@ class TestCheckFile:
         ):
             check_file(str(tmp_path / "scan.nii.gz"))
 
+    @pytest.mark.parametrize("place", [0, 3, 5, 11])
+    @pytest.mark.parametrize("number", [3.4e38, -3.4e38, 2e9])
+    def test_a_place_beyond_all_scans(self, tmp_path, place, number):
+        # With the first at place 5, SimpleITK 2.1 does not come back.
+        sform = list(affine("oblique"))
+        sform[place] = number
+        path = written(tmp_path / "scan.nii", raw_nifti(sform=(1,) + tuple(sform)))
+        for read in (check_file, read_header):
+            with pytest.raises(HeaderError, match="has a position or spacing beyond 1e\\+09"):
+                read(path)
+
     def test_a_file_that_cannot_be_opened(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             check_file(str(tmp_path / "none.nii"))

@@ -23,6 +23,8 @@ READ_AT_ONCE = 1 << 20
 FARTHEST_VOXELS = MOST_BEYOND = 1 << 26
 # In any unit that there is.
 LEAST_SPACING, LARGEST_SPACING = 1e-5, 1e5
+# What ITK makes of a matrix with numbers near float32's largest it never comes back from, in some releases.
+LARGEST_PLACE = 1e9
 
 Header = NamedTuple("Header", [("dimensions", Tuple[int, ...]), ("geometry", bytes), ("bytes_per_voxel", int)])
 Header.__doc__ = """Dimensions (dim[1] to dim[dim[0]]), the geometry fields as `mask_header` takes them, bytes per
@@ -163,6 +165,8 @@ def _geometry(content, order):
     geometry = [struct.unpack_from(order + fields, content, offset) for offset, fields in GEOMETRY_FIELDS]
     if not all(math.isfinite(value) for values in geometry for value in values):
         raise HeaderError("has a position or spacing that is not a number")
+    if not all(abs(value) <= LARGEST_PLACE for values in geometry for value in values):
+        raise HeaderError("has a position or spacing beyond %g" % LARGEST_PLACE)
     return _pack(geometry)
 
 
