@@ -13,6 +13,8 @@ export BATCH_SIZE ?= 2
 PYTEST_ARGS ?=
 # More arguments for benchmarks/bench.py, for example BENCH_ARGS="--only '*:train:2'".
 BENCH_ARGS ?=
+# As they were typed: a folder's name is nothing for make to expand.
+$(foreach name,PYTHON DATA_DIR MODEL_DIR EPOCHS BATCH_SIZE,$(eval override $(name) := $$(value $(name))))
 
 .PHONY: help setup demo bench test endurance lint clean
 

@@ -6,8 +6,9 @@ import signal
 import sys
 from typing import NamedTuple
 
-from utils import archives, phantom, phantom_stack
+from utils import archives, downloads, phantom, phantom_stack
 from utils.errors import UserError
+from utils.printable import printable
 from utils.progress import Progress, say
 
 PROGRAM = "download_dataset.py"
@@ -39,9 +40,17 @@ GOOGLE_DRIVE_FILES = {"hippocampus": "1RzPB1_bqzQhlWvU-YGvZzhx2omcDh38C"}
 MADE = {"phantom": phantom.TASK_NAME, "phantom_stack": phantom_stack.TASK_NAME}
 
 
+class Parser(argparse.ArgumentParser):
+    """Parser whose errors are UserErrors of one line."""
+
+    def error(self, message):
+        """Raise UserError(message)."""
+        raise UserError(message[len("argument ") :] if message.startswith("argument ") else message)
+
+
 def build_parser():
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM,
         allow_abbrev=False,
         description="Put a task of the Medical Segmentation Decathlon, or a phantom, into a folder. A download that "
@@ -180,7 +189,7 @@ def provide_task(data_dir, dataset, source, url, keep_archive):
     os.makedirs(data_dir, exist_ok=True)
     path = os.path.join(data_dir, task + ".tar")
     if os.path.exists(path):
-        found = archives.md5_of(path)
+        found = downloads.md5_of(path)
         if found != md5:
             raise UserError(
                 "{}: has MD5 {} instead of {}; remove it and run the command again".format(path, found, md5)
@@ -197,19 +206,25 @@ def fetch(dataset, path, md5, source, url):
     """Download the archive of `dataset` to `path` from where the flags say."""
     if source != "google_drive":
         try:
-            archives.download(url or MIRROR.format(ARCHIVES[dataset].task), path, md5)
+            downloads.download(url or MIRROR.format(ARCHIVES[dataset].task), path, md5)
             return
-        except archives.SourceUnavailable as error:
+        except downloads.SourceUnavailable as error:
             if url or source or dataset not in GOOGLE_DRIVE_FILES:
                 raise
-            print("{}\nTrying Google Drive instead".format(error), file=sys.stderr, flush=True)
-    archives.download_from_google_drive(GOOGLE_DRIVE.format(GOOGLE_DRIVE_FILES[dataset]), path, md5)
+            print("{}\nTrying Google Drive instead".format(printable(error)), file=sys.stderr, flush=True)
+    downloads.download_from_google_drive(GOOGLE_DRIVE.format(GOOGLE_DRIVE_FILES[dataset]), path, md5)
+
+
+def refuse(error):
+    """Say in one line what is wrong; returns the exit status for it."""
+    print("{}: error: {}".format(PROGRAM, printable(error)), file=sys.stderr)
+    return 2
 
 
 def main(argv=None):
     """Run the program; returns its exit status."""
-    arguments = build_parser().parse_args(argv)
     try:
+        arguments = build_parser().parse_args(argv)
         check(arguments)
         if arguments.dataset == "phantom":
             provide_phantom(arguments.data_dir, arguments.seed or 0)
@@ -218,16 +233,9 @@ def main(argv=None):
         else:
             provide_task(arguments.data_dir, arguments.dataset, arguments.source, arguments.url, arguments.keep_archive)
     except UserError as error:
-        print("{}: error: {}".format(PROGRAM, error), file=sys.stderr)
-        return 2
+        return refuse(error)
     except OSError as error:
-        print(
-            "{}: error: --data_dir {}: {}; choose a folder that can be written".format(
-                PROGRAM, arguments.data_dir, error
-            ),
-            file=sys.stderr,
-        )
-        return 2
+        return refuse("--data_dir {}: {}; choose a folder that can be written".format(arguments.data_dir, error))
     except KeyboardInterrupt:
         print("{}: interrupted; run the same command again to go on".format(PROGRAM), file=sys.stderr)
         return 130

@@ -6,6 +6,7 @@ import sys
 from utils import check, environment, job, params, run_lock
 from utils.errors import UserError, comes_from_interrupt
 from utils.modes import CHECK
+from utils.printable import printable
 
 
 def main(argv=None):
@@ -23,7 +24,7 @@ def main(argv=None):
 
             run(settings, cases)
     except UserError as error:
-        print("main.py: error: {}".format(error), file=sys.stderr)
+        print("main.py: error: {}".format(printable(error, lines=True)), file=sys.stderr)
         return 2
     except BaseException as error:
         if not comes_from_interrupt(error):

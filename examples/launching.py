@@ -12,6 +12,8 @@ from utils.errors import UserError
 from utils.flags import FLAGS
 from utils.parser import Parser
 from utils.parser import build_parser as build_main_parser
+from utils.printable import printable
+from utils.progress import say
 
 MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "main.py")
 LAUNCHERS = ("mpirun", "horovodrun")
@@ -46,13 +48,13 @@ def main(program, description, exec_mode, preset=(), argv=None):
 
 def refuse(program, error):
     """Says in one line what is wrong; returns the exit status for it."""
-    print("{}: error: {}".format(program, error), file=sys.stderr)
+    print("{}: error: {}".format(program, printable(error, lines=True)), file=sys.stderr)
     return 2
 
 
 def run(command):
     """Prints a command line (list of str), runs it, and returns its exit status."""
-    print(in_words(command), flush=True)
+    say(in_words(command))
     with Process(command) as process:
         return process.wait()
 

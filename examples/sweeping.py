@@ -10,6 +10,7 @@ from examples import sweep_plots, sweep_report
 from examples.processes import Process, in_words
 from utils.errors import UserError
 from utils.files import read_json, replace_on_success, write_json_atomically
+from utils.progress import say
 
 NAME = "benchmark"
 OUT_OF_MEMORY = re.compile(
@@ -79,7 +80,7 @@ def _measure(benchmark, cell, seconds):
             command = benchmark.command(cell, output)
         except UserError as error:
             return dict(row, error=str(error)), None
-        print(in_words(command), flush=True)
+        say(in_words(command))
         with open(log, "wb") as file, Process(command, stdout=file, stderr=file) as process:
             status = process.wait(seconds)
         if process.received is not None:

@@ -15,13 +15,14 @@ class ArchiveServer(http.server.HTTPServer):
     `plan` holds one entry per request to come: None (behave), a status to answer, or ("break", count) to end the
     connection after that many bytes of the body, or ("shift", count) to answer a range request with a part that
     begins that many bytes later. An empty plan behaves. `ranges` tells whether range requests are
-    understood; `claimed_length` replaces the Content-Length. `asked` lists the Range headers of the requests so far,
-    `sent` the bytes of each body.
+    understood; `claimed_length` replaces the Content-Length, which is left out unless `tells_length`; `kind` is the
+    Content-Type. `asked` lists the Range headers of the requests so far, `sent` the bytes of each body.
     """
 
-    def __init__(self, content, ranges=True, plan=(), claimed_length=None):
+    def __init__(self, content, ranges=True, plan=(), claimed_length=None, tells_length=True, kind="application/x-tar"):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content, self.ranges, self.plan, self.claimed_length = content, ranges, list(plan), claimed_length
+        self.tells_length, self.kind = tells_length, kind
         self.asked, self.sent = [], []
 
     @property
@@ -53,8 +54,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             )
         else:
             self.send_response(200)
-        self.send_header("Content-Type", "application/x-tar")
-        self.send_header("Content-Length", str(server.claimed_length or len(body)))
+        self.send_header("Content-Type", server.kind)
+        if server.tells_length:
+            self.send_header("Content-Length", str(server.claimed_length or len(body)))
         self.end_headers()
         if step is not None and step[0] == "break":
             body = body[: step[1]]

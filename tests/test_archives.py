@@ -1,211 +1,15 @@
-import fcntl
 import os
 import stat
-import sys
 import tarfile
 
 import pytest
-from archive_server import file_member, md5, odd_member, serving, tar_of
+from archive_server import file_member, odd_member, tar_of
 
 from utils import archives
 from utils.errors import UserError
 
-# Several chunks long, without a period that a misplaced part could hide in.
 CONTENT = os.urandom(3 * archives.CHUNK_BYTES + 12345)
-PART = 2 * archives.RECEIVED_CHUNK_BYTES
 TASK = "Task99_Tiny"
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-
-@pytest.fixture
-def target(tmp_path):
-    return str(tmp_path / "archive.tar")
-
-
-def fetch(server, target, content=CONTENT, attempts=3):
-    archives.download(server.url, target, md5(content), attempts=attempts, pause=0.0)
-
-
-def read(path):
-    with open(path, "rb") as stream:
-        return stream.read()
-
-
-def write(path, content):
-    with open(path, "wb") as stream:
-        stream.write(content)
-
-
-class TestDownload:
-    def test_brings_the_file_and_leaves_nothing_else(self, target, tmp_path):
-        with serving(CONTENT) as server:
-            fetch(server, target)
-        assert read(target) == CONTENT
-        assert os.listdir(str(tmp_path)) == ["archive.tar"]
-        assert server.asked == [None]
-
-    def test_works_with_a_path_in_the_working_directory(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        with serving(CONTENT) as server:
-            fetch(server, "archive.tar")
-        assert read("archive.tar") == CONTENT
-
-    def test_shows_plain_lines_where_there_is_no_terminal(self, target, capsys):
-        with serving(CONTENT) as server:
-            fetch(server, target)
-        assert "downloading archive.tar: 3/3 MB (100%)" in capsys.readouterr().err
-
-
-class TestResume:
-    def test_goes_on_where_an_earlier_download_stopped(self, target):
-        write(target + ".part", CONTENT[:1000])
-        with serving(CONTENT) as server:
-            fetch(server, target)
-        assert read(target) == CONTENT
-        assert server.asked == ["bytes=1000-"]
-        assert server.sent == [len(CONTENT) - 1000]
-
-    def test_a_broken_connection_is_taken_up_again(self, target):
-        with serving(CONTENT, plan=[("break", PART), ("break", 3 * PART), None]) as server:
-            fetch(server, target)
-        assert read(target) == CONTENT
-        assert server.asked == [None, "bytes={}-".format(PART), "bytes={}-".format(4 * PART)]
-
-    def test_breaks_without_end_are_borne_while_each_brings_something(self, target):
-        with serving(CONTENT, plan=[("break", PART)] * 7) as server:
-            fetch(server, target, attempts=2)
-        assert read(target) == CONTENT
-        assert len(server.asked) == 8
-
-    def test_gives_up_when_nothing_new_comes_and_keeps_what_came(self, target):
-        with serving(CONTENT, plan=[("break", PART)] + [("break", 0)] * 10) as server:
-            with pytest.raises(
-                archives.SourceUnavailable, match="ended early, 3 times in a row; run the command again to"
-            ):
-                fetch(server, target)
-            assert len(server.asked) == 4
-            assert read(target + ".part") == CONTENT[:PART]
-            assert not os.path.exists(target)
-            server.plan = []
-            fetch(server, target)
-        assert read(target) == CONTENT
-        assert server.asked[-1] == "bytes={}-".format(PART)
-
-    def test_a_server_without_ranges_starts_over_cleanly(self, target):
-        write(target + ".part", b"something else")
-        with serving(CONTENT, ranges=False, plan=[("break", PART), None]) as server:
-            fetch(server, target)
-        assert read(target) == CONTENT
-        assert server.asked == ["bytes=14-", "bytes={}-".format(PART)]
-        assert server.sent == [PART, len(CONTENT)]
-
-    def test_another_part_than_was_asked_for_is_not_taken(self, target):
-        write(target + ".part", CONTENT[:1000])
-        with serving(CONTENT, plan=[("shift", 50), None]) as server:
-            fetch(server, target)
-        assert read(target) == CONTENT
-        assert server.asked == ["bytes=1000-", None]
-
-    def test_a_server_without_ranges_that_always_breaks_at_one_place_is_given_up(self, target):
-        with serving(CONTENT, ranges=False, plan=[("break", PART)] * 20) as server:
-            with pytest.raises(archives.SourceUnavailable, match="3 times in a row"):
-                fetch(server, target)
-        assert len(server.asked) == 4
-
-    def test_a_partial_file_that_is_complete_is_accepted(self, target):
-        write(target + ".part", CONTENT)
-        with serving(CONTENT) as server:
-            fetch(server, target)
-        assert read(target) == CONTENT
-        assert sum(server.sent) == 0
-
-    def test_a_passing_refusal_is_asked_again(self, target):
-        with serving(CONTENT, plan=[503, 429, None]) as server:
-            fetch(server, target)
-        assert read(target) == CONTENT
-        assert len(server.asked) == 3
-
-
-class TestRefusals:
-    def test_a_wrong_checksum_removes_what_came_and_says_so(self, target, tmp_path):
-        with serving(CONTENT) as server:
-            with pytest.raises(UserError, match="MD5 {} instead of {} and was removed".format(md5(CONTENT), md5(b""))):
-                fetch(server, target, content=b"")
-        assert os.listdir(str(tmp_path)) == []
-
-    def test_a_wrong_start_is_found_by_the_checksum(self, target, tmp_path):
-        write(target + ".part", b"?" * 1000)
-        with serving(CONTENT) as server:
-            with pytest.raises(UserError, match="and was removed"):
-                fetch(server, target)
-            assert os.listdir(str(tmp_path)) == []
-            fetch(server, target)
-        assert read(target) == CONTENT
-
-    def test_a_lasting_refusal_is_not_asked_again(self, target, tmp_path):
-        with serving(CONTENT, plan=[404]) as server:
-            with pytest.raises(archives.SourceUnavailable, match="the server answered 404 Not Found"):
-                fetch(server, target)
-        assert len(server.asked) == 1
-        assert os.listdir(str(tmp_path)) == []
-
-    def test_nobody_answers(self, target):
-        with serving(CONTENT) as server:
-            pass
-        with pytest.raises(archives.SourceUnavailable, match="the connection broke .*, 3 times in a row"):
-            fetch(server, target)
-
-    @pytest.mark.parametrize("url", ["archive.tar", "ftp://127.0.0.1/archive.tar", "http://", "file:///etc/hostname"])
-    def test_what_is_no_web_address(self, target, url):
-        with pytest.raises(archives.SourceUnavailable, match="cannot be asked"):
-            archives.download(url, target, md5(CONTENT), pause=0.0)
-
-    def test_more_than_the_disk_holds(self, target):
-        with serving(CONTENT, claimed_length=10**18) as server:
-            with pytest.raises(UserError, match="needs 1000000000000.0 MB more and has"):
-                fetch(server, target)
-
-    def test_two_at_once(self, target):
-        with open(target + ".part", "ab") as other, serving(CONTENT) as server:
-            fcntl.flock(other, fcntl.LOCK_EX)
-            with pytest.raises(UserError, match="another process is downloading it"):
-                fetch(server, target)
-        assert server.asked == []
-
-
-class TestGoogleDrive:
-    """gdown fetches any address the way it fetches Google Drive's, which lets this machine stand in for it."""
-
-    def test_brings_the_file(self, target, tmp_path):
-        pytest.importorskip("gdown")
-        with serving(CONTENT) as server:
-            archives.download_from_google_drive(server.url, target, md5(CONTENT))
-        assert read(target) == CONTENT
-        assert os.listdir(str(tmp_path)) == ["archive.tar"]
-
-    def test_a_wrong_checksum_removes_what_came(self, target, tmp_path):
-        pytest.importorskip("gdown")
-        with serving(CONTENT) as server:
-            with pytest.raises(UserError, match="and was removed"):
-                archives.download_from_google_drive(server.url, target, md5(b""))
-        assert os.listdir(str(tmp_path)) == []
-
-    def test_nobody_answers(self, target):
-        pytest.importorskip("gdown")
-        with serving(CONTENT) as server:
-            pass
-        with pytest.raises(archives.SourceUnavailable, match="gdown: [^\n]+$"):
-            archives.download_from_google_drive(server.url, target, md5(CONTENT))
-
-    def test_without_gdown(self, target, monkeypatch):
-        monkeypatch.setitem(sys.modules, "gdown", None)
-        with pytest.raises(archives.SourceUnavailable, match="pip install gdown"):
-            archives.download_from_google_drive("http://127.0.0.1/", target, md5(CONTENT))
 
 
 def good_members():
@@ -369,7 +173,40 @@ class TestHostileArchives:
     def test_a_name_that_no_file_can_have(self, place):
         # A name beyond ASCII gets a header that can hold a zero byte.
         bad = file_member(TASK + "/\u00e9\0.nii.gz")
-        self.refuse(place, tar_of(*(good_members() + [bad]), format=tarfile.PAX_FORMAT), "is not an intact tar file")
+        self.refuse(place, tar_of(*(good_members() + [bad]), format=tarfile.PAX_FORMAT), "cannot be shown in its name")
+
+    @pytest.mark.parametrize("name", ["\x1b[2J", "a\nb", "\u202egnp.exe", "\udcff"])
+    def test_names_that_would_disturb_a_terminal(self, place, name):
+        bad = file_member("{}/{}.nii.gz".format(TASK, name))
+        members = good_members() + [bad]
+        self.refuse(place, tar_of(*members, format=tarfile.GNU_FORMAT), "cannot be shown in its name")
+
+    @pytest.mark.parametrize("name", ["a" * 256, "\u00e9" * 128, "/".join(["a"] * 501)])
+    def test_names_longer_than_a_file_can_have(self, place, name):
+        bad = file_member("{}/{}".format(TASK, name))
+        self.refuse(place, tar_of(*(good_members() + [bad])), "has too long a name")
+
+    @pytest.mark.parametrize("size", [2**40, 2 * archives.CHUNK_BYTES, -512])
+    @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+    def test_a_header_that_claims_to_be_long_takes_no_memory(self, place, kind, size):
+        member, _ = odd_member("././@LongLink", kind)
+        member.size = size
+        self.refuse(place, member.tobuf(tarfile.GNU_FORMAT) + tar_of(*good_members()), "is not an intact tar file")
+
+    def test_headers_without_end(self, place):
+        member, _ = odd_member("././@LongLink", tarfile.GNUTYPE_LONGNAME)
+        member.size = 1
+        chain = (member.tobuf(tarfile.GNU_FORMAT) + b"a" + bytes(511)) * 2000
+        self.refuse(place, chain + tar_of(*good_members()), "is not an intact tar file")
+
+    def test_more_members_than_a_task_has(self, place, monkeypatch):
+        monkeypatch.setattr(archives, "MOST_MEMBERS", 2)
+        self.refuse(place, tar_of(*good_members()), "holds more than 2 files and folders")
+
+    def test_what_is_unpacked_is_no_larger_than_the_archive(self, place):
+        content = tar_of(*good_members())
+        unpack(place, content)
+        assert sum(os.path.getsize(str(place / name)) for name in files_below(place)) <= len(content)
 
     def test_something_else(self, place):
         self.refuse(place, b"<html>quota exceeded</html>" * 100, "is not an intact tar file")

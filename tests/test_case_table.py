@@ -56,6 +56,13 @@ class TestCsv:
                 ['a,"b"', "two", "", "2.0"],
             ]
 
+    @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0"])
+    def test_a_name_is_no_formula(self, tmp_path, name):
+        entries = [{"case": name, "dice": {name: -0.5, "a=b": 1e-9}}]
+        case_table.write_csv(str(tmp_path / "table.csv"), entries, [name, "a=b"], ("dice",))
+        with open(str(tmp_path / "table.csv"), newline="", encoding="utf-8") as file:
+            assert list(csv.reader(file))[1:] == [["'" + name, "'" + name, "-0.5"], ["'" + name, "a=b", "1e-09"]]
+
 
 class TestGathered:
     def figures(self, name, number):

@@ -7,10 +7,10 @@ import pytest
 from archive_server import file_member, md5, serving, tar_of
 
 import download_dataset
-from utils import archives, phantom_stack
+from utils import downloads, phantom_stack
 
 PROGRAM = os.path.abspath(download_dataset.__file__)
-PART = 2 * archives.RECEIVED_CHUNK_BYTES
+PART = 2 * downloads.RECEIVED_CHUNK_BYTES
 HEART = "Task02_Heart"
 HIPPOCAMPUS = "Task04_Hippocampus"
 
@@ -27,7 +27,7 @@ def archive_of(task):
 def quick_and_local(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(archives.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(downloads.time, "sleep", lambda seconds: None)
 
 
 @pytest.fixture
@@ -111,10 +111,11 @@ class TestSources:
             assert run(tmp_path, "--dataset", "heart") == 0
         assert os.listdir(str(tmp_path)) == [HEART]
 
-    def test_hippocampus_comes_from_google_drive_if_the_mirror_fails(self, tmp_path, known, monkeypatch, capsys):
+    @pytest.mark.parametrize("answers", [[404], []], ids=["refuses", "answers without content"])
+    def test_hippocampus_comes_from_google_drive_if_the_mirror(self, tmp_path, known, monkeypatch, capsys, answers):
         pytest.importorskip("gdown")
-        with serving(archive_of(HIPPOCAMPUS), plan=[404, None]) as server:
-            monkeypatch.setattr(download_dataset, "MIRROR", server.url)
+        with serving(archive_of(HIPPOCAMPUS)) as server, serving(b"", plan=answers) as mirror:
+            monkeypatch.setattr(download_dataset, "MIRROR", mirror.url)
             monkeypatch.setattr(download_dataset, "GOOGLE_DRIVE", server.url)
             assert run(tmp_path) == 0
         assert os.listdir(str(tmp_path)) == [HIPPOCAMPUS]
@@ -232,10 +233,11 @@ class TestCommandLine:
             ([], "are required: --data_dir"),
             (["--data_dir", "x", "--dataset", "kidney"], "invalid choice: 'kidney'"),
             (["--data_dir", "x", "--see", "1"], "unrecognized arguments: --see 1"),
+            (["--data_dir", "x", "\x1b[2J"], "unrecognized arguments: \\x1b[2J"),
         ],
     )
     def test_flags_that_do_not_parse(self, flags, match):
         result = self.call(*flags)
         assert result.returncode == 2
-        line = result.stderr.splitlines()[-1]
-        assert line.startswith("download_dataset.py: error: ") and match in line
+        assert result.stderr.count("\n") == 1 and match in result.stderr
+        assert result.stderr.startswith("download_dataset.py: error: ") and "\x1b" not in result.stderr

@@ -1,3 +1,4 @@
+import gzip
 import os
 import struct
 
@@ -46,6 +47,32 @@ class TestCheckFile:
         assert read_header(start) == check_file(whole)
         with pytest.raises(HeaderError, match="is cut off"):
             check_file(start)
+
+    @pytest.mark.parametrize("where", ["before", "behind"])
+    def test_a_small_file_that_unpacks_to_very_much_is_not_read_to_its_end(self, tmp_path, where):
+        content, zeros = bytearray(raw_nifti()), bytes(1 << 20)
+        if where == "before":
+            struct.pack_into("<f", content, 108, 1 << 27)
+        with gzip.open(str(tmp_path / "scan.nii.gz"), "wb", compresslevel=1) as file:
+            file.write(content)
+            for _ in range(70):
+                file.write(zeros)
+        assert os.path.getsize(str(tmp_path / "scan.nii.gz")) < 1 << 19
+        with pytest.raises(
+            HeaderError, match="begin at byte" if where == "before" else "goes on and on behind the 560"
+        ):
+            check_file(str(tmp_path / "scan.nii.gz"))
+
+    @pytest.mark.parametrize("place", [0, 3, 5, 11])
+    @pytest.mark.parametrize("number", [3.4e38, -3.4e38, 2e9])
+    def test_a_place_beyond_all_scans(self, tmp_path, place, number):
+        # With the first at place 5, SimpleITK 2.1 does not come back.
+        sform = list(affine("oblique"))
+        sform[place] = number
+        path = written(tmp_path / "scan.nii", raw_nifti(sform=(1,) + tuple(sform)))
+        for read in (check_file, read_header):
+            with pytest.raises(HeaderError, match="has a position or spacing beyond 1e\\+09"):
+                read(path)
 
     def test_a_file_that_cannot_be_opened(self, tmp_path):
         with pytest.raises(FileNotFoundError):

@@ -371,6 +371,24 @@ class TestMakefile:
         for target in set(targets) - {"help"}:
             assert "make {} ".format(target) in output
 
+    @pytest.mark.parametrize("where", ["argument", "environment"])
+    def test_names_of_folders_reach_the_program_as_they_are(self, machine, where):
+        hostile = "$(shell touch touched) $$(touch touched)`touch touched`; touch touched #'\"&|*\\"
+        machine.python("3.11")
+        machine.run("setup/run_in.sh", "tensorflow", "true")
+        log = machine.directory / "arguments"
+        python = machine.clone / ".venv" / "bin" / "python"
+        python.unlink()
+        machine.program(python, "#!/bin/sh\nfor word; do echo \"$word\"; done >>'{}'\n".format(log))
+        given = {"DATA_DIR": "/data/ " + hostile, "MODEL_DIR": "/model/" + hostile}
+        words = ["{}={}".format(*entry) for entry in given.items()] if where == "argument" else []
+        status, _, errors = machine.run("make", "demo", *words, **({} if words else given))
+        assert status == 0, errors
+        arguments = log.read_text().splitlines()
+        for flag, name in (("--data_dir", "DATA_DIR"), ("--model_dir", "MODEL_DIR")):
+            assert [arguments[at + 1] for at, word in enumerate(arguments) if word == flag] == [given[name]] * 2
+        assert not list(machine.directory.rglob("touched"))
+
     @pytest.mark.parametrize("path", SCRIPTS)
     def test_scripts_parse_and_can_be_run(self, path):
         assert os.access(os.path.join(ROOT, path), os.X_OK)

@@ -212,6 +212,16 @@ class TestPaths:
         name = "linked/c.nii.gz" if link == "linked" else link
         assert "leads out of the task's folder" in refusal(task, description(training=[], test=[name]))
 
+    def test_a_link_out_of_the_folder_behind_one_that_stays(self, folder):
+        # To the system "inner/../c.nii.gz" is deep/c.nii.gz; without "inner/.." it is the link.
+        task = folder / "task"
+        (task / "deep" / "est").mkdir(parents=True)
+        (task / "deep" / "c.nii.gz").touch()
+        (task / "inner").symlink_to(task / "deep" / "est")
+        (task / "c.nii.gz").symlink_to(folder / "imagesTs" / "c.nii.gz")
+        content = description(training=[], test=["inner/../c.nii.gz"])
+        assert "leads out of the task's folder" in refusal(task, content)
+
     def test_a_folder_beside_with_a_longer_name(self, folder):
         (folder / "task").mkdir()
         (folder / "task2").mkdir()

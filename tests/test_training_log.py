@@ -21,6 +21,8 @@ class TestReadingEpochs:
             epoch([1], loss=0.5),
             epoch([2], loss="dice"),
             epoch([3], loss=None),
+            epoch([4], loss=10**400),
+            epoch([10**400], loss=0.5),
         ]
         assert self.read(tmp_path, *events) == {1: {"loss": 0.5}}
 

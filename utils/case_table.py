@@ -10,6 +10,9 @@ import numpy as np
 
 from utils.files import replace_on_success
 
+# Spreadsheets take text that begins so for a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
 
 def measures_of(kind):
     """Returns the names of the measures of a NamedTuple of figures."""
@@ -40,6 +43,8 @@ def _entry(case, structures):
 def write_csv(path, entries, structures, measures):
     """Writes one line per case and structure: case, structure and the measures; what is None is an empty field.
 
+    A name that a spreadsheet would take for a formula stands behind an apostrophe, which makes it text there.
+
     Raises:
         UserError: the file cannot be written.
     """
@@ -50,7 +55,12 @@ def write_csv(path, entries, structures, measures):
             for entry in entries:
                 for structure in structures:
                     values = [entry[measure][structure] for measure in measures]
-                    table.writerow([entry["case"], structure] + ["" if value is None else value for value in values])
+                    names = [_text(entry["case"]), _text(structure)]
+                    table.writerow(names + ["" if value is None else value for value in values])
+
+
+def _text(name):
+    return "'" + name if name.startswith(FORMULA_STARTS) else name
 
 
 def gathered(workers, cases, kind, names, structures):

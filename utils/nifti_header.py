@@ -19,9 +19,12 @@ UINT8 = 2
 MILLIMETRES = 2
 NUMBER_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 READ_AT_ONCE = 1 << 20
-FARTHEST_VOXELS = 1 << 31
+# A few bytes in gzip's form may stand for any number: what lies before and behind the voxels is bounded.
+FARTHEST_VOXELS = MOST_BEYOND = 1 << 26
 # In any unit that there is.
 LEAST_SPACING, LARGEST_SPACING = 1e-5, 1e5
+# What ITK makes of a matrix with numbers near float32's largest it never comes back from, in some releases.
+LARGEST_PLACE = 1e9
 
 Header = NamedTuple("Header", [("dimensions", Tuple[int, ...]), ("geometry", bytes), ("bytes_per_voxel", int)])
 Header.__doc__ = """Dimensions (dim[1] to dim[dim[0]]), the geometry fields as `mask_header` takes them, bytes per
@@ -131,6 +134,8 @@ def _check_voxels(file, number_type, dimensions):
         if number_type.kind == "f" and not np.isfinite(np.frombuffer(chunk, number_type, whole)).all():
             raise HeaderError("has voxels that are not finite numbers")
         found += len(chunk)
+        if found > needed + MOST_BEYOND:
+            raise HeaderError("goes on and on behind the %d bytes of voxels that its header tells of" % needed)
     if found < needed:
         raise HeaderError("is cut off: it holds %d bytes of voxels of %d" % (found, needed))
 
@@ -160,6 +165,8 @@ def _geometry(content, order):
     geometry = [struct.unpack_from(order + fields, content, offset) for offset, fields in GEOMETRY_FIELDS]
     if not all(math.isfinite(value) for values in geometry for value in values):
         raise HeaderError("has a position or spacing that is not a number")
+    if not all(abs(value) <= LARGEST_PLACE for values in geometry for value in values):
+        raise HeaderError("has a position or spacing beyond %g" % LARGEST_PLACE)
     return _pack(geometry)
 
 

@@ -8,6 +8,8 @@ import time
 
 from tqdm import tqdm
 
+from utils.printable import printable
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -32,13 +34,15 @@ def headed(heading):
 
 
 def say(text):
-    """Prints a line of text on standard output: above the bar, if there is one.
+    """Prints text on standard output: above the bar, if there is one.
 
-    What the output's encoding lacks is shown by its code, as names of structures and files may hold anything.
+    Control characters, and what the output's encoding lacks, are shown by their codes, as names of structures and files
+    may hold anything.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    text = printable(_heading + text, lines=True)
     try:
-        _Bar.write((_heading + text).encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
+        _Bar.write(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
         sys.stdout.flush()
     except OSError as error:
         raise OSError(error.errno, error.strerror, "standard output") from error

@@ -166,11 +166,12 @@ def _inside(name, data_dir, path):
     """Return the path of a file that dataset.json names, which must lie within the task's folder."""
     if not name or not is_printable(name):
         raise UserError("%s: %s is not a file name" % (path, ascii(name)))
-    folder = os.path.realpath(data_dir)
-    resolved = os.path.realpath(os.path.join(folder, name))
+    # As it is used: where a link is on the way, "link/../scan" and "scan" are two files.
+    used = os.path.join(data_dir, os.path.normpath(name))
+    folder, resolved = os.path.realpath(data_dir), os.path.realpath(used)
     if os.path.isabs(name) or os.path.commonpath([folder, resolved]) != folder:
         raise UserError("%s: %s leads out of the task's folder: name files within it" % (path, _shown(name)))
-    return os.path.join(data_dir, os.path.normpath(name))
+    return used
 
 
 def _sorted_cases(cases):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import sys
 
 from utils.errors import UserError
+from utils.flags import LARGEST_COUNT
 
 EVENT_START = "DLLL "
 DICE_PREFIX = "soft_dice_"
@@ -26,7 +28,7 @@ def read_epochs(log_path):
         if epoch is None or not isinstance(data, dict):
             continue
         values = {name: value for name, value in data.items() if name == "loss" or name.startswith(DICE_PREFIX)}
-        values = {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
+        values = {name: float(value) for name, value in values.items() if _is_number(value)}
         if "loss" in values:
             # A run that trains this epoch again trains all that follow it again.
             epochs = {earlier: data for earlier, data in epochs.items() if earlier <= epoch}
@@ -72,8 +74,13 @@ def _read_events(log_path):
             yield event
 
 
+def _is_number(value):
+    # Of a whole number in JSON, however large.
+    return isinstance(value, (int, float)) and not abs(value) > sys.float_info.max
+
+
 def _epoch_of(event):
     step = event.get("step")
     if isinstance(step, list) and len(step) == 1:
         step = step[0]
-    return step if isinstance(step, int) and not isinstance(step, bool) else None
+    return step if isinstance(step, int) and not isinstance(step, bool) and abs(step) <= LARGEST_COUNT else None

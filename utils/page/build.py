@@ -13,7 +13,7 @@ from utils.files import read_json, replace_on_success, write_json_atomically
 from utils.flags import shown
 from utils.masks import mask_path
 from utils.model_settings import RUNS
-from utils.page import markup, sections
+from utils.page import markup, sections, sources
 from utils.page.measures import Table, tabulate
 from utils.page.volume import encode
 from utils.progress import Progress, say
@@ -97,6 +97,7 @@ def write(model_dir, cases, structures, predicted=False, logs=()):
 def _settings(path):
     """The settings in a params.json, and beside them what is on record of the last run that trained."""
     settings = _optional(path)
+    sources.check_settings(path, settings)
     try:
         return dict(settings, **in_words(settings.pop(RUNS, [])))
     except (AttributeError, KeyError, TypeError) as error:
@@ -117,16 +118,18 @@ def _scans(folder, kind, cases):
     """The cases of the page by kind and name; the given ones take the place of those of their kind before."""
     path = os.path.join(folder, SCANS_NAME)
     known = _optional(path)
+    sources.check_scans(path, known)
     known[kind] = [
         [case.name, os.path.abspath(case.image), case.label and os.path.abspath(case.label)] for case in cases
     ]
     names = {case.name for case in cases}
     try:
         for other in set(SOURCES) - {kind}:
-            known[other] = [[name, image, label] for name, image, label in known.get(other, []) if name not in names]
+            known[other] = [entry for entry in known.get(other, []) if entry[0] not in names]
         write_json_atomically(path, known)
         return {kind: {name: Case(name, image, label) for name, image, label in known[kind]} for kind in SOURCES}
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
+        # JSON can tell of text that no encoding holds.
         raise UserError("{}: is damaged: delete it".format(path)) from error
 
 
@@ -143,9 +146,7 @@ def _groups(model_dir, scans, first):
 
 def _summary(path):
     summary = _optional(path)
-    cases = summary.get("cases", [])
-    if not isinstance(cases, list) or not all(isinstance(case, dict) and "case" in case for case in cases):
-        raise UserError('{}: is damaged, its "cases" are none'.format(path))
+    sources.check_summary(path, summary)
     return summary
 
 

@@ -6,6 +6,7 @@ Colours and fonts are those of the page's style sheet: a series has the class "s
 import math
 from html import escape
 
+from utils.printable import printable
 from utils.slices import COLOURS
 from utils.training_log import DICE_PREFIX
 
@@ -188,4 +189,4 @@ def _text(x, y, text, kind, anchor):
 
 
 def _safe(text):
-    return escape(str(text), quote=True)
+    return escape(printable(text), quote=True)

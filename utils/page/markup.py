@@ -5,6 +5,7 @@ from html import escape
 
 from utils.flags import shown
 from utils.page.measures import MEAN, RANKING
+from utils.printable import printable
 
 # What would end a script element or begin markup within it.
 UNSAFE_IN_SCRIPT = {ord(character): "\\u{:04x}".format(ord(character)) for character in "<>&"}
@@ -13,8 +14,8 @@ TILT_TOLD = 8
 
 
 def safe(text):
-    """Returns text that may stand in an element or a quoted attribute."""
-    return escape(str(text), quote=True)
+    """Returns text that may stand in an element or a quoted attribute; what cannot be shown as its code."""
+    return escape(printable(text), quote=True)
 
 
 def script_json(value):

@@ -24,6 +24,7 @@ MEASURES = {
 }
 UNITS = {"_mm": "mm", "_ml": "ml"}
 MEAN = "mean of the structures"
+LARGEST = 1e12
 # A case is the worse the lower the first, and where there is none the higher the second.
 RANKING = (("hard_dice", 1.0), ("uncertainty", -1.0))
 STATISTICS = {
@@ -129,7 +130,9 @@ def _value(entry, column):
 
 
 def _number(value):
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """A number of JSON as float; None for what is none, or beyond all that can be measured or drawn."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) <= LARGEST else None
 
 
 def _ranking(columns):

@@ -1,0 +1,335 @@
+"""What is fuzzed: scans, dataset.json, archives, flags, a model's folder, and the files that the report is made from.
+
+    python tests/fuzz_targets.py FOLDER '{"scans": 1000, "archives": 500}' [SEED] [MEGABYTES]
+
+tries so many inputs of each kind in a folder that must not be there, with at most so many megabytes of memory more than
+at the start, and prints what came of it as JSON.
+"""
+
+import json
+import os
+import sys
+import tarfile
+import types
+import zlib
+
+PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [PROJECT, os.path.join(PROJECT, "tests")]
+
+import numpy as np  # noqa: E402
+import SimpleITK as sitk  # noqa: E402
+from archive_server import file_member, odd_member, tar_of  # noqa: E402
+from fuzz_inputs import changed_json, changed_lines, changed_nifti, changed_tar, gzipped  # noqa: E402
+from fuzzing import Broken, Kind, fuzz, limit_memory, peak_memory  # noqa: E402
+from pages import STRUCTURES, case_in, evaluation_of, log_in, predictions_of  # noqa: E402
+from synthetic import affine, raw_nifti, scan  # noqa: E402
+
+import download_dataset  # noqa: E402
+import main  # noqa: E402
+from examples import launching  # noqa: E402
+from utils import archives, grid, kept_copy, params, recipes, tasks, volumes  # noqa: E402
+from utils.errors import UserError  # noqa: E402
+from utils.modes import CHECK, MODES  # noqa: E402
+from utils.page import build  # noqa: E402
+from utils.parser import build_parser  # noqa: E402
+
+ARCHIVED = "Task99_Tiny"
+PREPARATION = {"resize_interpolator": "linear", "data_normalization": "zscore", "classes": 3, "channels": 1}
+PREPARATIONS = (
+    dict(PREPARATION, input_shape=[8, 8, 8], fit="resize", spacing=None),
+    dict(PREPARATION, input_shape=[8, 16, 8], fit="pad", spacing=[1.0, 1.5, 2.0]),
+    dict(PREPARATION, input_shape=[8, 8, 8], fit="resize", spacing=None, channels=2),
+)
+SMALL = 1 << 20
+
+
+def put(content, *path):
+    """Write bytes to a file, whose folder is made where missing; return its path."""
+    path = os.path.join(*path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(content)
+    return path
+
+
+def numbered(content, most):
+    """A number from 0 to below ``most`` that only the input decides."""
+    return zlib.crc32(content) % most
+
+
+# Scans: everything that reads a NIfTI file, and the mask on its grid.
+
+
+def scan_seeds():
+    label = np.round(2 * scan()).astype(np.float32)
+    plain = [
+        raw_nifti(sform=(1,) + affine("oblique")),
+        raw_nifti(">", qform=(1, 0.1, 0.2, 0.3, 1, 2, 3), array=label),
+        raw_nifti(array=scan(shape=(5, 4, 3, 2))),
+        raw_nifti(sform=(2,) + affine("left_handed"), array=label),
+    ]
+    return plain + [gzipped(content) for content in plain[:3]]
+
+
+def read_scan(content, folder):
+    compressed = content[:2] == b"\x1f\x8b"
+    name = "scan.nii.gz" if compressed != (numbered(content, 16) == 0) else "scan.nii"
+    path = put(content, folder, "data", name)
+    outcomes = [
+        attempted(
+            grid.choose,
+            dict(input_shape="auto", crop_shape=None, spacing=None, downscale_blocks=[1], fit=fit),
+            [tasks.Case("scan", path, None)],
+        )
+        for fit in ("pad", "resize")
+    ]
+    preparation = PREPARATIONS[numbered(content, len(PREPARATIONS))]
+    for label in (path, None):
+        cases = [tasks.Case("scan", path, label)]
+        outcomes.append(attempted(kept_copy.keep, cases, preparation, os.path.join(folder, "cache")))
+    channels = attempted(volumes.read_channels, path)
+    if isinstance(channels, UserError):
+        raise channels
+    if np.prod(channels[0].GetSize(), dtype=float) < SMALL:
+        write_mask(channels[0], os.path.join(folder, "mask.nii.gz"))
+
+
+def write_mask(image, path):
+    mask = np.ones(image.GetSize(), np.uint8)
+    volumes.write_mask(mask, image, path)
+    back = volumes.to_array(volumes.read_label(path, image, 2))
+    if not np.array_equal(back, mask):
+        raise Broken("a mask that is read back is another one")
+
+
+def attempted(function, *arguments):
+    """What a function returns, or the UserError that it raises."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        return error
+
+
+# dataset.json, in a task whose folder has links out of it.
+
+CASES = "abcdef"
+DESCRIPTION = {
+    "name": "Tiny",
+    "modality": {"0": "MRI"},
+    "labels": {"0": "background", "1": "Upper", "2": "Lower"},
+    "training": [{"image": "./imagesTr/%s.nii.gz" % name, "label": "./labelsTr/%s.nii.gz" % name} for name in CASES],
+    "test": ["./imagesTs/t.nii.gz"],
+}
+WHOLE = gzipped(raw_nifti(array=np.zeros((2, 2, 2), np.float32)))
+
+
+def make_task(folder, description):
+    """A task whose images are whole, with links that lead out of its folder."""
+    task = os.path.join(folder, "task")
+    for part, names in (("imagesTr", CASES), ("labelsTr", CASES), ("imagesTs", "t")):
+        for name in names:
+            put(WHOLE, task, part, name + ".nii.gz")
+    outside = put(WHOLE, folder, "elsewhere", "b.nii.gz")
+    os.symlink(outside, os.path.join(task, "imagesTr", "out.nii.gz"))
+    os.symlink(os.path.dirname(outside), os.path.join(task, "imagesTr", "away"))
+    put(description, task, "dataset.json")
+    return task
+
+
+def read_description(content, folder):
+    task = make_task(folder, content)
+    mode = ("train", "train_and_predict", CHECK)[numbered(content, 5) % 3]
+    more = (["--fit", "pad", "--input_shape", "auto"], [], ["--folds", "2"])[numbered(content, 3)]
+    model_dir = os.path.join(folder, "model")
+    return planned(["--data_dir", task, "--model_dir", model_dir, "--exec_mode", mode] + more, task)
+
+
+def planned(arguments, task=None):
+    """The exit status of main.py up to the point where TensorFlow would load; no case may lie outside the task."""
+
+    def check(settings, job):
+        inside = os.path.realpath(task or os.curdir) + os.sep
+        for case in job.training + job.held_out + job.predicted:
+            for path in (case.image, case.label):
+                if task and path and not os.path.realpath(path).startswith(inside):
+                    raise Broken("uses a file outside of the task: " + ascii(path))
+
+    before = sys.modules.get("utils.runner")
+    sys.modules["utils.runner"] = types.SimpleNamespace(run=check)
+    try:
+        return main.main(arguments)
+    finally:
+        sys.modules.pop("utils.runner")
+        if before is not None:
+            sys.modules["utils.runner"] = before
+
+
+# Archives
+
+
+def archive_seeds():
+    members = [
+        odd_member(ARCHIVED, tarfile.DIRTYPE),
+        file_member(ARCHIVED + "/dataset.json", b"{}"),
+        file_member(ARCHIVED + "/imagesTr/a.nii.gz", bytes(700)),
+        file_member(ARCHIVED + "/imagesTr/" + "b" * 90 + ".nii.gz", b"b"),
+        file_member(ARCHIVED + "/imagesTr/\u00e9.nii.gz", b"e"),
+    ]
+    forms = (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT)
+    plain = [tar_of(*members, format=form) for form in forms]
+    return plain + [gzipped(plain[0]), b"PK\x03\x04" + bytes(40)]
+
+
+def unpack(content, folder):
+    archive = put(content, folder, "archive.tar")
+    data = os.path.join(folder, "data")
+    os.mkdir(data)
+    try:
+        archives.unpack(archive, ARCHIVED, data)
+    except UserError:
+        if os.listdir(data):
+            raise Broken("a refused archive left something") from None
+        raise
+    unpacked = [os.path.join(parent, name) for parent, _, names in os.walk(data) for name in names]
+    if os.listdir(data) != [ARCHIVED] or any(os.path.islink(path) for path in unpacked):
+        raise Broken("unpacked something else than a folder of files")
+    if sum(os.path.getsize(path) for path in unpacked) > len(content):
+        raise Broken("unpacked more than the archive holds")
+
+
+# Flags, one argument a line; of main.py, of an example script, or of download_dataset.py.
+
+
+def flag_seeds():
+    start = ["--data_dir", "task", "--model_dir", "model"]
+    lines = [["main.py"] + start + ["--exec_mode", mode] for mode in MODES]
+    lines += [["main.py"] + start + ["--benchmark", "--exec_mode", "train", "--output", "benchmark.json"]]
+    lines += [["main.py", "--exec_mode", "predict", "--model_dir", "model", "--images", "task/imagesTs/t.nii.gz"]]
+    for flag in params.FLAGS.values():
+        value = recipes.defaults("tuned")[flag.name]
+        words = [str(word) for word in (value if isinstance(value, list) else [value])]
+        lines.append(["main.py"] + start + ["--" + flag.name] + (["1", "1", "1"] if value is None else words))
+    lines.append(["vnet_train.py"] + start + ["--gpus", "1", "--batch_size", "2", "--epochs", "3", "--amp"])
+    lines.append(["vnet_train.py"] + start + ["--hosts", "one:1,two:1", "--recipe", "tuned", "--train_split", "0.5"])
+    lines.append(["download_dataset.py", "--data_dir", "data", "--dataset", "phantom", "--seed", "3"])
+    lines.append(["download_dataset.py", "--data_dir", "data", "--source", "mirror", "--url", "http://127.0.0.1:9/a"])
+    return ["\n".join(words).encode() for words in lines]
+
+
+def use_flags(content, folder):
+    program, *arguments = content.decode("utf-8", "surrogateescape").split("\n")
+    make_task(folder, json.dumps(DESCRIPTION).encode())
+    os.chdir(folder)
+    try:
+        if program == "vnet_train.py":
+            launching.example_command(program, "", "train", [("--train_split", "1.0"), ("--augment",)], arguments)
+        elif program == "download_dataset.py":
+            # As far as the network.
+            download_dataset.check(download_dataset.build_parser().parse_args(arguments))
+        else:
+            return planned(arguments)
+    finally:
+        os.chdir(PROJECT)
+
+
+# A model's folder: a file's name in the first line, and its content.
+
+
+def folder_seeds():
+    settings = vars(build_parser().parse_args([]))
+    settings = dict(recipes.defaults("reference"), **settings)
+    settings = {name: settings[name] for name in params.MODEL_SETTINGS + params.RUN_SETTINGS}
+    settings.update(task="Tiny", labels=["background", "Upper", "Lower"], modalities=["MRI"], workers=1)
+    tuned = dict(settings, fit="pad", spacing=[1.0, 1.0, 1.0], crop_shape=[8, 8, 8], folds=2)
+    division = {"split_seed": 0, "train_split": 0.9, "training": list("abcde"), "held_out": ["f"]}
+    contents = [(params.FILE_NAME, settings), (params.FILE_NAME, tuned), ("split.json", division)]
+    return [name.encode() + b"\n" + json.dumps(content).encode() for name, content in contents]
+
+
+def changed_in_folder(change):
+    """The same change, of all but the first line."""
+
+    def changed(random, content):
+        name, _, rest = content.partition(b"\n")
+        return name + b"\n" + change(random, rest)
+
+    return changed
+
+
+def use_model_folder(content, folder):
+    task = make_task(folder, json.dumps(DESCRIPTION).encode())
+    model_dir = os.path.join(folder, "model")
+    files = dict(seed.split(b"\n", 1) for seed in reversed(folder_seeds()))
+    name, _, changed = content.partition(b"\n")
+    if name in files:
+        files[name] = changed
+    for name, text in files.items():
+        put(text, model_dir, name.decode())
+    for part in ("", "fold_0", "fold_1"):
+        put(files[b"split.json"], model_dir, part, "split.json")
+        put(b"", model_dir, part, "model.ckpt-9.index")
+    mode = MODES[numbered(content, len(MODES))]
+    return planned(["--data_dir", task, "--model_dir", model_dir, "--exec_mode", mode], task)
+
+
+# The report, from files of a model's folder: a file's name in the first line, and its content.
+
+
+def report_seeds():
+    structures = list(STRUCTURES)
+    settings = {"task": "Tiny", "labels": ["background"] + structures, "modalities": ["MRI"], "input_shape": [32, 8, 8]}
+    scans = {"evaluated": [["one", "scans/one.nii.gz", "scans/one_truth.nii.gz"]], "predicted": []}
+    contents = [
+        ("evaluation.json", evaluation_of(["one", "two", "three"])),
+        ("predictions.json", predictions_of(["one", "four"])),
+        ("params.json", settings),
+        ("report/scans.json", scans),
+    ]
+    seeds = [name.encode() + b"\n" + json.dumps(content).encode() for name, content in contents]
+    log = b'DLLL {"type": "LOG", "step": [1], "data": {"loss": 0.5, "soft_dice_Front": 0.25}}\n'
+    return seeds + [b"dllogger.json\n" + log + log.replace(b"[1]", b"[2]")]
+
+
+def write_report(content, folder):
+    model_dir = os.path.join(folder, "model")
+    case = case_in(os.path.join(folder, "scans"), model_dir, "one", shape=(6, 5, 4))
+    name, _, changed = content.partition(b"\n")
+    if name in {seed.partition(b"\n")[0] for seed in report_seeds()}:
+        put(changed, model_dir, name.decode())
+    log = os.path.join(model_dir, "dllogger.json")
+    if not os.path.exists(log):
+        log_in(model_dir, epochs=2)
+    build.write(model_dir, [case], STRUCTURES, predicted=numbered(content, 2) == 0, logs=[log])
+    with open(os.path.join(model_dir, "report", "index.html"), encoding="utf-8") as file:
+        page = file.read().lower()
+    # Our own: the page's style sheet and script have neither.
+    if any(text in page for text in ("<img", "<svg onload", "<script>alert", "javascript:")):
+        raise Broken("what a file holds has become a part of the page")
+
+
+KINDS = (
+    Kind("scans", scan_seeds(), [changed_nifti], read_scan),
+    Kind("descriptions", [json.dumps(DESCRIPTION).encode()], [changed_json], read_description),
+    Kind("archives", archive_seeds(), [changed_tar], unpack),
+    Kind("flags", flag_seeds(), [changed_lines], use_flags),
+    Kind("model folders", folder_seeds(), [changed_in_folder(changed_json)], use_model_folder),
+    Kind("reports", report_seeds(), [changed_in_folder(changed_json)], write_report),
+)
+
+
+def run(root, counts, seed=0, megabytes=None):
+    """Fuzz kinds, ``counts`` by name; returns what came of each, and the memory that it took."""
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    if megabytes is not None:
+        limit_memory(megabytes << 20)
+    before = peak_memory()
+    results = [fuzz(kind, counts[kind.name], seed, root) for kind in KINDS if counts.get(kind.name)]
+    return {"kinds": results, "megabytes": (peak_memory() - before) >> 20}
+
+
+if __name__ == "__main__":
+    import faulthandler
+
+    faulthandler.enable()
+    folder, counts, *numbers = sys.argv[1:]
+    print(json.dumps(run(folder, json.loads(counts), *map(int, numbers)), indent=1))
