@@ -138,6 +138,16 @@ class TestFullDisk:
         assert checkpoint_steps(copy / "model")[-1] == 4 * STEPS_PER_EPOCH
         assert len(runs(str(copy / "model"))) == 2
 
+    def test_a_log_that_cannot_grow(self, model, tmp_path, refused):
+        # Room for the start of the log, and for all smaller files.
+        limit, log = 6000000, tmp_path / "model" / "dllogger.json"
+        log.parent.mkdir()
+        log.write_text("DLLL {}".ljust(limit - 8000) + "\n")
+        where = ("--data_dir", model.data_dir, "--model_dir", log.parent, "--exec_mode", "train")
+        with no_file_above(limit):
+            line = refused(*TINY + where)
+        assert line == "main.py: error: {}: cannot go on: File too large".format(log)
+
     def test_kept_copies_that_have_no_room_are_told_of_once(self, model, tmp_path, refused):
         where = ("--data_dir", model.data_dir, "--model_dir", tmp_path / "model", "--exec_mode", "train")
         with no_file_above(10000):

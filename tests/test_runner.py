@@ -1,8 +1,6 @@
 import functools
 import os
-import resource
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from command_line import (
     TINY,
     TRAINED,
     checkpoint_steps,
-    command,
     logged,
     losses,
     make_task,
@@ -252,23 +249,6 @@ class TestWhatTensorFlowCannotDo:
         assert finished.status == 2 and "Traceback" not in finished.errors
         lines = [line for line in finished.errors.splitlines() if line.startswith("main.py: error: ")]
         assert len(lines) == 1 and "TensorFlow cannot go on" in lines[0]
-
-    def test_a_log_that_cannot_grow_is_one_line(self, tmp_path):
-        data_dir = make_task(tmp_path)
-        (tmp_path / "model").mkdir()
-        # As on a disk that fills up: room for the start of the log, and for all smaller files.
-        limit = 1 << 24
-        (tmp_path / "model" / "dllogger.json").write_text("DLLL {}".ljust(limit - 8000) + "\n")
-        # In a process of its own, as the log is also written to when one ends.
-        finished = subprocess.run(
-            command(TINY + ("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", tmp_path / "model")),
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-        )
-        assert finished.returncode == 2 and "Traceback" not in finished.stderr
-        log = tmp_path / "model" / "dllogger.json"
-        assert "error: {}: cannot go on: File too large".format(log) in finished.stderr
 
     def test_a_diverged_training_is_one_line(self, tmp_path):
         data_dir = make_task(tmp_path)
