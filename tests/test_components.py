@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from utils.components import largest_components
+from utils import components
+from utils.components import clear_smaller_parts
 
 SHAPE = (9, 13, 7)
 
@@ -12,6 +14,23 @@ def boxes(*parts):
     for value, first, last in parts:
         mask[tuple(slice(low, high + 1) for low, high in zip(first, last))] = value
     return mask
+
+
+def largest_components(mask, classes):
+    """A copy of a mask, cleared."""
+    cleared = mask.copy()
+    clear_smaller_parts(cleared, classes)
+    return cleared
+
+
+def by_relabelling(mask, classes):
+    """The same by ITK's own way of finding the largest part, of the whole volume."""
+    kept = np.zeros_like(mask)
+    for value in range(1, classes):
+        found = sitk.GetImageFromArray((mask == value).astype(np.uint8))
+        parts = sitk.RelabelComponent(sitk.ConnectedComponent(found, True), sortByObjectSize=True)
+        kept[sitk.GetArrayFromImage(parts) == 1] = value
+    return kept
 
 
 LARGE = (1, (0, 0, 0), (3, 4, 2))
@@ -28,13 +47,18 @@ class TestBasic:
         mask = boxes((value,) + LARGE[1:], other, (value, (8, 12, 6), (8, 12, 6)))
         np.testing.assert_array_equal(largest_components(mask, 3), boxes((value,) + LARGE[1:], other))
 
-    def test_one_part_stays_as_it_is_and_the_mask_given_too(self):
+    def test_one_part_stays_as_it_is(self):
         mask = boxes(LARGE, (2, (4, 0, 0), (5, 5, 5)))
         before = mask.copy()
-        cleared = largest_components(mask, 3)
-        np.testing.assert_array_equal(cleared, before)
+        assert not clear_smaller_parts(mask, 3).any()
         np.testing.assert_array_equal(mask, before)
-        assert cleared.dtype == np.uint8 and cleared is not mask
+
+    def test_the_slices_that_changed_are_told(self):
+        mask = boxes(LARGE, (1, (6, 9, 4), (7, 10, 5)), (2, (8, 0, 3), (8, 0, 4)), (2, (8, 12, 1), (8, 12, 1)))
+        before = mask.copy()
+        changed = clear_smaller_parts(mask, 3)
+        assert np.flatnonzero(changed).tolist() == [1, 4, 5]
+        np.testing.assert_array_equal(changed, (mask != before).any(axis=(0, 1)))
 
     def test_clearing_again_changes_nothing(self):
         mask = np.random.RandomState(0).randint(0, 4, SHAPE).astype(np.uint8)
@@ -53,3 +77,12 @@ class TestEdgeCases:
     def test_of_equal_parts_one_stays(self):
         mask = boxes((1, (0, 0, 0), (1, 1, 1)), (1, (5, 5, 5), (6, 6, 6)))
         assert largest_components(mask, 2).sum() == 8
+
+    @pytest.mark.parametrize("order", ["C", "F"])
+    @pytest.mark.parametrize("values_at_once", [1, 100, 1 << 22])
+    @pytest.mark.parametrize("seed", range(4))
+    def test_equal_parts_anywhere(self, monkeypatch, seed, values_at_once, order):
+        monkeypatch.setattr(components, "VOXELS_AT_ONCE", values_at_once)
+        random = np.random.RandomState(seed)
+        mask = np.array(random.choice(3, SHAPE, p=(0.95, 0.03, 0.02)).astype(np.uint8), order=order)
+        np.testing.assert_array_equal(largest_components(mask, 3), by_relabelling(mask, 3))

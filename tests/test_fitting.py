@@ -5,7 +5,9 @@ import pytest
 import SimpleITK as sitk
 from synthetic import DIRECTIONS, ORIGIN, image_of, scan
 
-from utils.fitting import fit_array, fit_image, fit_label, resampled_shape, restore_probabilities
+from utils import fitting
+from utils.fitting import Restored, fit_array, fit_image, fit_label, resampled_shape
+from utils.geometry import restore_slab
 
 SHAPES = [(5, 7, 4), (8, 6, 9), (1, 12, 4), (6, 6, 6)]
 CLASSES = 3
@@ -26,6 +28,12 @@ def labels(shape, seed=0):
 
 def one_hot(label):
     return np.eye(CLASSES, dtype=np.float32)[label]
+
+
+def restore_probabilities(probabilities, image, chosen):
+    """All slabs, one after another."""
+    restored = Restored(probabilities, image, chosen)
+    return np.concatenate([restored.slab(slices) for slices in restored.slabs], axis=2)
 
 
 class TestFitArray:
@@ -50,6 +58,13 @@ class TestFitArray:
         fitted = fit_array(np.zeros((2, 3, 4, 2)), (4, 3, 4), np.array([5.0, 7.0]))
         np.testing.assert_array_equal(fitted[0], np.broadcast_to([5.0, 7.0], (3, 4, 2)))
         np.testing.assert_array_equal(fitted[1:3], 0)
+
+    @pytest.mark.parametrize("old, new", list(itertools.product(SHAPES, SHAPES)))
+    def test_slices_are_those_of_the_whole(self, old, new):
+        array = scan(shape=old) + 1
+        whole = fit_array(array, new, 0)
+        for first, end in itertools.combinations(range(new[2] + 1), 2):
+            np.testing.assert_array_equal(fit_array(array, new, 0, range(first, end)), whole[:, :, first:end])
 
     def test_the_same_shape_is_the_same_array(self):
         array = scan()
@@ -136,3 +151,46 @@ class TestRoundTrip:
         chosen = settings((64, 64, 64), spacing)
         mask = restore_probabilities(one_hot(fit_label(image, chosen)), image, chosen).argmax(axis=-1)
         assert 2 * (mask * body).sum() / (mask.sum() + body.sum()) > 0.95
+
+
+@pytest.mark.parametrize("direction", ["identity", "oblique_left_handed"])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        dict(settings((16, 8, 24)), fit="resize", spacing=None),
+        dict(settings((7, 13, 5)), fit="resize", spacing=None),
+        settings((16, 16, 8), (1.0, 0.7, 2.0)),
+        settings((32, 8, 8), (0.6, 1.3, 0.9)),
+        settings((8, 8, 8), (3.1, 2.2, 3.3)),
+    ],
+    ids=lambda chosen: "{} {}".format(chosen["fit"], chosen["spacing"] or chosen["input_shape"]),
+)
+class TestSlabs:
+    SHAPE = (7, 13, 9)
+
+    def make(self, direction, chosen):
+        image = image_of(np.zeros(self.SHAPE, np.float32), direction, (1.0, 0.7, 2.0))
+        probabilities = np.random.RandomState(0).dirichlet([0.3] * CLASSES, chosen["input_shape"]).astype(np.float32)
+        return probabilities, image, chosen
+
+    @pytest.mark.parametrize("values_at_once", [1, 1000, 10**9])
+    def test_their_thickness_makes_no_difference_at_all(self, monkeypatch, direction, chosen, values_at_once):
+        scan = self.make(direction, chosen)
+        whole = restore_probabilities(*scan)
+        monkeypatch.setattr(fitting, "VALUES_AT_ONCE", values_at_once)
+        np.testing.assert_array_equal(restore_probabilities(*scan), whole)
+
+    def test_they_are_as_many_as_it_takes(self, monkeypatch, direction, chosen):
+        slice_of = 7 * 13 * CLASSES
+        for values_at_once, thickness in ((1, 1), (2 * slice_of + 5, 2), (10**9, 9)):
+            monkeypatch.setattr(fitting, "VALUES_AT_ONCE", values_at_once)
+            slabs = Restored(*self.make(direction, chosen)).slabs
+            assert sum(map(list, slabs), []) == list(range(9))
+            assert {len(slices) for slices in slabs[:-1]} <= {thickness} and len(slabs[-1]) <= thickness
+
+    def test_the_padded_whole_is_fitted_first(self, monkeypatch, direction, chosen):
+        probabilities, image, _ = scan = self.make(direction, chosen)
+        whole = fit_array(probabilities, resampled_shape(image, chosen), np.eye(CLASSES, dtype=np.float32)[0])
+        expected = restore_slab(whole, 0, whole.shape[:3], self.SHAPE, range(9))
+        monkeypatch.setattr(fitting, "VALUES_AT_ONCE", 1)
+        np.testing.assert_array_equal(restore_probabilities(*scan), expected)

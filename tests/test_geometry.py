@@ -3,10 +3,37 @@ import pytest
 import SimpleITK as sitk
 from synthetic import DIRECTIONS, blob, grid_of, image_of
 
-from utils.geometry import resample_image, resample_label, restore_probabilities
+from utils.geometry import resample_image, resample_label, restore_slab, slices_below
 from utils.volumes import to_array
 
 SHAPES = [((21, 34, 17), (16, 16, 16)), ((14, 19, 25), (24, 32, 16)), ((18, 25, 11), (18, 32, 8))]
+
+
+def restore_probabilities(probabilities, image):
+    """All slices at once."""
+    shape, slices = probabilities.shape[:3], range(image.GetSize()[2])
+    return restore_slab(probabilities, 0, shape, image.GetSize(), slices)
+
+
+def restored_in_the_world(probabilities, image):
+    """The same in mm, by way of where both grids lie."""
+    spacing = np.array(image.GetSpacing()) * image.GetSize() / probabilities.shape[:3]
+    corner = np.array(image.TransformContinuousIndexToPhysicalPoint([-0.5] * 3))
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    on_network = sitk.GetImageFromArray(np.ascontiguousarray(probabilities.transpose(2, 1, 0, 3)), isVector=True)
+    on_network.SetSpacing(spacing.tolist())
+    on_network.SetDirection(image.GetDirection())
+    on_network.SetOrigin((corner + direction.dot(spacing / 2)).tolist())
+    restored = sitk.Resample(
+        on_network,
+        image,
+        sitk.Transform(),
+        sitk.sitkLinear,
+        0.0,
+        sitk.sitkVectorFloat32,
+        useNearestNeighborExtrapolator=True,
+    )
+    return to_array(restored)
 
 
 def centroid(image):
@@ -150,15 +177,51 @@ class TestRestoreProbabilities:
             others[..., value] = probabilities[..., value]
             np.testing.assert_array_equal(restore_probabilities(others, image)[..., value], together[..., value])
 
+    @pytest.mark.parametrize("direction", sorted(DIRECTIONS))
+    @pytest.mark.parametrize("shape, network_shape", SHAPES + [((5, 90, 7), (16, 8, 24)), ((9, 8, 1), (4, 4, 4))])
+    def test_where_the_scan_lies_makes_no_difference(self, shape, network_shape, direction):
+        probabilities = np.random.RandomState(0).dirichlet([0.2] * 4, network_shape).astype(np.float32)
+        image = image_of(np.zeros(shape, np.float32), direction)
+        restored, expected = (make(probabilities, image) for make in (restore_probabilities, restored_in_the_world))
+        np.testing.assert_allclose(restored, expected, atol=2e-7)
+        certain = np.sort(expected)
+        certain = certain[..., -1] - certain[..., -2] > 1e-6
+        assert certain.mean() > 0.99
+        np.testing.assert_array_equal(restored.argmax(axis=-1)[certain], expected.argmax(axis=-1)[certain])
+
     def test_the_input_is_left_alone_whatever_its_order(self):
         image = image_of(np.zeros((6, 7, 8), np.float32))
         probabilities = np.random.RandomState(4).rand(2, 5, 4, 3).astype(np.float64).transpose(3, 2, 1, 0)
         before = probabilities.copy()
         restored = restore_probabilities(probabilities, image)
-        assert restored.flags.c_contiguous and restored.shape == (6, 7, 8, 2)
+        assert restored.shape == (6, 7, 8, 2)
         np.testing.assert_array_equal(probabilities, before)
 
     def test_same_shape_is_the_same(self):
         probabilities = np.random.RandomState(5).rand(6, 7, 8, 3).astype(np.float32)
         restored = restore_probabilities(probabilities, image_of(np.zeros((6, 7, 8), np.float32)))
         np.testing.assert_allclose(restored, probabilities, atol=1e-6)
+
+
+class TestSlabs:
+    @pytest.mark.parametrize("thickness", [1, 2, 5])
+    @pytest.mark.parametrize("shape, network_shape", SHAPES + [((5, 9, 7), (16, 8, 24)), ((3, 2, 60), (4, 4, 8))])
+    def test_are_the_parts_of_the_whole(self, shape, network_shape, thickness):
+        probabilities = np.random.RandomState(0).rand(*network_shape + (3,)).astype(np.float32)
+        image = image_of(np.zeros(shape, np.float32))
+        whole = restore_probabilities(probabilities, image)
+        for first in range(0, shape[2], thickness):
+            slices = range(first, min(first + thickness, shape[2]))
+            below = slices_below(network_shape, shape, slices)
+            part = restore_slab(
+                probabilities[:, :, below.start : below.stop], below.start, network_shape, shape, slices
+            )
+            np.testing.assert_array_equal(part, whole[:, :, first : first + thickness])
+
+    @pytest.mark.parametrize("depth, network_depth", [(1, 1), (1, 16), (300, 32), (7, 24), (512, 16)])
+    def test_few_of_the_networks_slices_lie_below(self, depth, network_depth):
+        for first in range(depth):
+            below = slices_below((1, 1, network_depth), (1, 1, depth), range(first, first + 1))
+            place = (first + 0.5) * network_depth / depth - 0.5
+            assert 0 <= below.start <= max(place, 0) and min(place, network_depth - 1) <= below[-1] < network_depth
+            assert len(below) <= 4

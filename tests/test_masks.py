@@ -7,11 +7,12 @@ import SimpleITK as sitk
 from command_line import read_image, voxels
 from synthetic import DIRECTIONS, SPACING, blob, grid_of, image_of, write_image
 
-from utils import geometry
+from utils import fitting, geometry
 from utils.errors import UserError
 from utils.masks import MaskWriter, mask_path
 from utils.surface_scores import surface_scores
 from utils.tasks import Case
+from utils.uncertainty import uncertainty
 
 SHAPE = (21, 34, 17)
 NETWORK_SHAPE = (16, 16, 16)
@@ -194,7 +195,7 @@ class TestScores:
         scan = make_scan()
         sure, unsure = (share * certain(scan.network_label) + (1 - share) / len(CLASSES) for share in (0.9, 0.6))
         found = [writer.evaluate(scan.case, given, scan.network_label).uncertainty for given in (sure, unsure)]
-        restored = geometry.restore_probabilities(unsure, sitk.ReadImage(scan.case.image))
+        restored = geometry.restore_slab(unsure, 0, NETWORK_SHAPE, SHAPE, range(SHAPE[2]))
         mask = voxels(writer.folder, "scan.nii.gz")
         for number, value in enumerate((1, 2)):
             overlap = 2 * restored[mask == value, value].sum()
@@ -219,6 +220,59 @@ class TestPredictions:
         assert predicted.name == "scan" and min(predicted.volume_ml) > 0
         np.testing.assert_array_equal(predicted.volume_ml, scored.volume_ml)
         np.testing.assert_array_equal(predicted.uncertainty, scored.uncertainty)
+
+
+class TestSlabs:
+    """However few slices are looked at at a time, all that comes of it is the same to the last bit."""
+
+    FITS = (
+        {"input_shape": NETWORK_SHAPE, "fit": "resize", "spacing": None},
+        {"input_shape": (16, 32, 8), "fit": "pad", "spacing": (1.1, 0.9, 3.0)},
+    )
+
+    def noisy(self, shape):
+        """Probabilities of a body in a noisy background, so that there is much to clear."""
+        label = np.where(np.random.RandomState(0).rand(*shape) < 0.1, 1, body(shape))
+        doubt = np.random.RandomState(1).dirichlet([1.0] * len(CLASSES), shape)
+        return (0.6 * certain(label) + 0.4 * doubt).astype(np.float32)
+
+    def made(self, params, scan, probabilities):
+        """Figures and files of predicting and of evaluating a scan."""
+        writer = MaskWriter(dict(params, pictures=True), list(CLASSES[1:]))
+        predicted = writer.write(scan.case, probabilities)
+        label = np.argmax(probabilities, axis=-1).astype(np.uint8)
+        scored = writer.evaluate(scan.case._replace(name="scored"), probabilities, label)
+        files = {}
+        for name in sorted(os.listdir(writer.folder)):
+            with open(os.path.join(writer.folder, name), "rb") as file:
+                files[name] = file.read()
+        return [np.array(part[1:]) for part in (predicted, scored)], files
+
+    @pytest.mark.parametrize("largest_component", [False, True])
+    @pytest.mark.parametrize("fit", FITS, ids=lambda fit: fit["fit"])
+    def test_thickness_makes_no_difference(self, monkeypatch, params, make_scan, fit, largest_component):
+        scan, probabilities = make_scan(), self.noisy(fit["input_shape"])
+        params = dict(params, largest_component=largest_component, **fit)
+        figures, files = self.made(params, scan, probabilities)
+        assert len(files) == 4
+        monkeypatch.setattr(fitting, "VALUES_AT_ONCE", 5 * SHAPE[0] * SHAPE[1] * len(CLASSES))
+        again, files_again = self.made(params, scan, probabilities)
+        for found, expected in zip(again, figures):
+            np.testing.assert_array_equal(found, expected)
+        assert files_again == files
+
+    @pytest.mark.parametrize("fit", FITS, ids=lambda fit: fit["fit"])
+    def test_clearing_changes_the_uncertainty_as_it_does_the_mask(self, params, make_scan, fit):
+        scan, probabilities = make_scan(), self.noisy(fit["input_shape"])
+        writer = MaskWriter(dict(params, largest_component=True, **fit), list(CLASSES[1:]))
+        found = writer.write(scan.case, probabilities)
+        mask = voxels(writer.folder, "scan.nii.gz")
+        restored = fitting.Restored(probabilities, sitk.ReadImage(scan.case.image), fit)
+        assert len(restored.slabs) == 1
+        expected = uncertainty(mask, restored.slab(restored.slabs[0]))
+        np.testing.assert_array_equal(found.uncertainty, expected[1:])
+        without = MaskWriter(dict(params, **fit), list(CLASSES[1:])).write(scan.case, probabilities)
+        assert found.uncertainty[0] != without.uncertainty[0] and found.volume_ml[0] < without.volume_ml[0]
 
 
 class TestErrors:

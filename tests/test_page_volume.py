@@ -151,6 +151,14 @@ class TestRoom:
         x, y, z = [int(part // step) for part, step in zip((30, 20, 16), content["shrunk"])]
         assert found[x, y, z] == 1 and grey_of(content)[x, y, z] > 200
 
+    @pytest.mark.parametrize("factors", [[1, 1, 1], [2, 1, 1], [3, 2, 1], [2, 5, 3], [7, 1, 4]])
+    def test_a_shrunk_volume_has_the_means_of_blocks(self, factors):
+        scan = noise((23, 11, 13))
+        expected = sitk.GetArrayFromImage(sitk.BinShrink(image_of(scan, "identity"), factors))
+        found = volume.shrunk(scan.transpose(2, 1, 0), factors)
+        assert found.shape == expected.shape and found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
     def test_labels_of_a_shrunk_volume_are_labels(self):
         shape = (80, 80, 40)
         content = encode(image_of(noise(shape)), image_of(labels(shape, 2) * 2), None, room=60000)

@@ -3,20 +3,46 @@
 import numpy as np
 import SimpleITK as sitk
 
+from utils.boxes import bounding_box
 
-def largest_components(mask, classes):
-    """A mask in which each structure is its largest connected part; the others become background.
+BACKGROUND = 0
+VOXELS_AT_ONCE = 1 << 22
+
+
+def clear_smaller_parts(mask, classes):
+    """Leave of each structure in a mask its largest connected part, the first of equal ones; the others become
+    background.
 
     Args:
-        mask: uint8 [X, Y, Z], values 0 (background) to ``classes`` - 1.
+        mask: uint8 [X, Y, Z], values 0 (background) to ``classes`` - 1; it is changed.
         classes: number of classes, background included.
 
     Returns:
-        A new uint8 [X, Y, Z]. Voxels that share a face, an edge or a corner are connected.
+        bool [Z], the slices along z in which something has changed. Voxels that share a face, an edge or a corner are
+        connected.
     """
-    kept = np.zeros_like(mask)
+    changed = np.zeros(mask.shape[2], bool)
     for value in range(1, classes):
-        found = sitk.GetImageFromArray((mask == value).astype(np.uint8))
-        parts = sitk.RelabelComponent(sitk.ConnectedComponent(found, True), sortByObjectSize=True)
-        kept[sitk.GetArrayViewFromImage(parts) == 1] = value
-    return kept
+        # Nothing is connected through what lies around the box.
+        box = bounding_box(mask == value)
+        if box is not None:
+            changed[box[2]] |= _clear(mask[box], value)
+    return changed
+
+
+def _clear(mask, value):
+    found = sitk.ConnectedComponent(sitk.GetImageFromArray(np.ascontiguousarray(mask == value).view(np.uint8)), True)
+    # A view of numbers from 1, which the image must outlive.
+    parts = sitk.GetArrayViewFromImage(found)
+    stray = (parts != _largest(parts)) & (parts != BACKGROUND)
+    mask[stray] = BACKGROUND
+    return stray.any(axis=(0, 1))
+
+
+def _largest(parts):
+    """The number of the largest part, the first of equal ones."""
+    sizes = np.zeros(parts.max() + 1, np.int64)
+    step = max(1, VOXELS_AT_ONCE // parts[:1].size)
+    for first in range(0, len(parts), step):
+        sizes += np.bincount(parts[first : first + step].ravel(), minlength=sizes.size)
+    return 1 + sizes[1:].argmax()

@@ -14,6 +14,8 @@ from utils.volumes import to_array
 # Padding of images: the mean of a normalised one.
 MEAN_INTENSITY = 0.0
 BACKGROUND = 0
+# How many numbers a slab may hold; it has one slice at least.
+VALUES_AT_ONCE = 1 << 22
 
 
 def fit_image(image, settings, normalize):
@@ -34,14 +36,37 @@ def fit_label(label, settings):
     return fit_array(resampled, settings["input_shape"], BACKGROUND)
 
 
-def restore_probabilities(probabilities, like, settings):
-    """Probabilities [X, Y, Z, K] of the network as float32 [X', Y', Z', K] on the grid of the scan ``like``.
+class Restored:
+    """Probabilities [X, Y, Z, K] of the network on the grid of the scan ``like``, one slab of slices along z at a time.
 
-    What the network did not see is background.
+    All of them at once would take hundreds of megabytes for each class of a large scan. What the network did not see
+    is background.
+
+    Args:
+        probabilities: float32 [X, Y, Z, K].
+        like: an image or a ``utils.scan_grid.ScanGrid``.
+        settings: a dict with ``input_shape``, ``fit`` and ``spacing``.
+
+    ``shape`` is (X', Y', Z'); ``slabs`` is the list of slabs, each a range of slices; the last one asked for is kept.
     """
-    background = np.eye(probabilities.shape[-1], dtype=np.float32)[BACKGROUND]
-    unpadded = fit_array(probabilities, resampled_shape(like, settings), background)
-    return geometry.restore_probabilities(unpadded, like)
+
+    def __init__(self, probabilities, like, settings):
+        self._probabilities = probabilities
+        self._network_shape, self.shape = resampled_shape(like, settings), like.GetSize()
+        self._background = np.eye(probabilities.shape[-1], dtype=np.float32)[BACKGROUND]
+        width, height, depth = self.shape
+        step = max(1, VALUES_AT_ONCE // (width * height * probabilities.shape[-1]))
+        self.slabs = [range(first, min(first + step, depth)) for first in range(0, depth, step)]
+        self._kept = None, None
+
+    def slab(self, slices):
+        """The probabilities on one of ``slabs``: float32 [X', Y', S, K], read-only by agreement."""
+        if self._kept[0] != slices:
+            self._kept = None, None
+            below = geometry.slices_below(self._network_shape, self.shape, slices)
+            seen = fit_array(self._probabilities, self._network_shape, self._background, below)
+            self._kept = slices, geometry.restore_slab(seen, below.start, self._network_shape, self.shape, slices)
+        return self._kept[1]
 
 
 def resampled_shape(image, settings):
@@ -58,22 +83,29 @@ def shape_before_padding(size, spacing, settings):
     return tuple(int(size) for size in np.maximum(1, np.round(extents / settings["spacing"])))
 
 
-def fit_array(array, shape, filling):
+def fit_array(array, shape, filling, slices=None):
     """An array [X', Y', Z', ...] padded with ``filling`` or cropped about its centre to ``shape`` (X, Y, Z).
 
-    Fitting the result to the first shape again puts every voxel back to where it was.
+    Fitting the result to the first shape again puts every voxel back to where it was. Of the result, ``slices`` along
+    Z are returned, a range, or all.
     """
+    slices = range(shape[2]) if slices is None else slices
     if array.shape[:3] == tuple(shape):
-        return array
-    fitted = np.empty(tuple(shape) + array.shape[3:], array.dtype)
+        return array if len(slices) == shape[2] else array[:, :, slices.start : slices.stop]
+    fitted = np.empty(tuple(shape[:2]) + (len(slices),) + array.shape[3:], array.dtype)
     fitted[...] = filling
-    inside, taken = zip(*(_overlap(new, old) for new, old in zip(shape, array.shape)))
+    everywhere = [range(size) for size in shape[:2]] + [slices]
+    inside, taken = zip(*map(_overlap, everywhere, shape, array.shape))
     fitted[inside] = array[taken]
     return fitted
 
 
-def _overlap(new, old):
-    """The part of an axis of ``new`` voxels that ``old`` ones about the same centre fill, and the part of those."""
-    common = min(new, old)
-    before_new, before_old = (new - common) // 2, (old - common) // 2
-    return slice(before_new, before_new + common), slice(before_old, before_old + common)
+def _overlap(wanted, new, old):
+    """Where along an axis of ``new`` voxels, of which some are wanted, ``old`` ones about the same centre lie.
+
+    A slice of the wanted ones, and the slice of the old ones that goes there.
+    """
+    shift = (old - min(new, old)) // 2 - (new - min(new, old)) // 2
+    first, end = max(wanted.start, -shift, 0), min(wanted.stop, old - shift)
+    end = max(first, end)
+    return slice(first - wanted.start, end - wanted.start), slice(first + shift, end + shift)

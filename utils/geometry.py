@@ -18,7 +18,7 @@ def resample_image(image, shape, interpolator):
     `interpolator` is "linear" or "nearest_neighbor". An image that has the shape already keeps its values.
     """
     spacing, origin = _grid(image, shape)
-    voxels = sitk.Cast(image, sitk.sitkFloat32)
+    voxels = image if image.GetPixelID() == sitk.sitkFloat32 else sitk.Cast(image, sitk.sitkFloat32)
     return _resample(voxels, shape, spacing, origin, image.GetDirection(), INTERPOLATORS[interpolator])
 
 
@@ -37,21 +37,36 @@ def resample_label(label, shape, classes):
     return winner
 
 
-def restore_probabilities(probabilities, like):
-    """Return probabilities [X, Y, Z, K] on the network's grid as np.float32 [X', Y', Z', K] on the grid of `like`.
+def restore_slab(probabilities, start, shape, like_shape, slices):
+    """Return the network's probabilities on some slices of a scan's grid: np.float32 [X', Y', S, K].
 
-    Each class is resampled linearly; the K values of a voxel still add up to what they added up to.
+    Each class is resampled linearly; the K values of a voxel still add up to what they added up to. A slab comes out
+    as it would as part of the whole, to the last bit.
+
+    Args:
+        probabilities: [X, Y, Z, K], from the slice `start` on at least those `slices_below` tells of the network's.
+        start: the slice of the network's grid that `probabilities` begins with.
+        shape: (X, Y, Z) voxels of the whole of the network's grid.
+        like_shape: (X', Y', Z') voxels of the scan's grid, over the same field of view.
+        slices: range of slices [first, end) of the scan's grid, S of them.
     """
-    shape = probabilities.shape[:3]
     image = sitk.GetImageFromArray(np.ascontiguousarray(probabilities.transpose(2, 1, 0, 3), np.float32), isVector=True)
-    spacing, origin = _grid(like, shape)
-    image.SetSpacing(spacing)
-    image.SetOrigin(origin)
-    image.SetDirection(like.GetDirection())
-    restored = _resample(
-        image, like.GetSize(), like.GetSpacing(), like.GetOrigin(), like.GetDirection(), sitk.sitkLinear
-    )
-    return to_array(restored)
+    image.SetOrigin([0.0, 0.0, float(start)])
+    # Counted in voxels, from whole numbers to whole numbers, no rounding depends on which slices are asked for.
+    scale = [size / like_size for size, like_size in zip(shape, like_shape)]
+    resampler = _resampler(sitk.sitkLinear)
+    resampler.SetSize([int(like_shape[0]), int(like_shape[1]), len(slices)])
+    resampler.SetOutputOrigin([0.0, 0.0, float(slices.start)])
+    resampler.SetTransform(sitk.AffineTransform(np.diag(scale).ravel().tolist(), [(step - 1) / 2 for step in scale]))
+    return sitk.GetArrayFromImage(resampler.Execute(image)).transpose(2, 1, 0, 3)
+
+
+def slices_below(shape, like_shape, slices):
+    """Return the range of slices of the network's grid that `slices` of the scan's lie between."""
+    scale = shape[2] / like_shape[2]
+    first, last = ((place + 0.5) * scale - 0.5 for place in (slices[0], slices[-1]))
+    # One more on each side, so that rounding does not matter.
+    return range(max(0, int(np.floor(first)) - 1), min(shape[2], int(np.floor(last)) + 3))
 
 
 def _grid(image, shape):
@@ -64,12 +79,17 @@ def _grid(image, shape):
 
 
 def _resample(image, shape, spacing, origin, direction, interpolator):
-    resampler = sitk.ResampleImageFilter()
+    resampler = _resampler(interpolator)
     resampler.SetSize([int(size) for size in shape])
     resampler.SetOutputSpacing(spacing)
     resampler.SetOutputOrigin(origin)
     resampler.SetOutputDirection(direction)
+    return resampler.Execute(image)
+
+
+def _resampler(interpolator):
+    resampler = sitk.ResampleImageFilter()
     resampler.SetInterpolator(interpolator)
     # Every wanted voxel centre lies within the field of view; rounding must not push one out of it.
     resampler.UseNearestNeighborExtrapolatorOn()
-    return resampler.Execute(image)
+    return resampler

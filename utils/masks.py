@@ -7,13 +7,16 @@ import os
 import threading
 
 import numpy as np
+import SimpleITK as sitk
 
 from utils import fitting, scores, volumes
-from utils.components import largest_components
+from utils.components import clear_smaller_parts
 from utils.predictions import CasePrediction
 from utils.progress import say
 from utils.report import CaseScores
+from utils.scan_grid import read_grid
 from utils.surface_scores import SurfaceScores, surface_scores
+from utils.uncertainty import Uncertainty
 
 FOLDER = "eval"
 
@@ -47,22 +50,39 @@ class MaskWriter:
 
     def write(self, case, probabilities):
         """Write the mask of a case from its probabilities float32 [X, Y, Z, K]; return its ``CasePrediction``."""
-        image = volumes.read_channels(case.image)[0]
-        mask, uncertainty = self._write(case, image, probabilities, None)
-        volume = scores.volumes_ml(mask, self.classes, image.GetSpacing())
+        grid = read_grid(case.image)
+        mask, uncertainty = self._write(case, grid, probabilities, None)
+        volume = scores.volumes_ml(mask, self.classes, grid.spacing)
         return CasePrediction(case.name, volume_ml=volume[1:], uncertainty=uncertainty[1:])
 
-    def _write(self, case, image, probabilities, truth):
+    def _write(self, case, grid, probabilities, truth):
         """Write a mask and draw its picture; return it, and the uncertainty of each class."""
-        # Brought back to the image's grid before the most probable class is taken.
-        restored = fitting.restore_probabilities(probabilities, image, self.fit)
-        mask = np.argmax(restored, axis=-1).astype(np.uint8)
-        if self.largest_component:
-            mask = largest_components(mask, self.classes)
-        volumes.write_mask(mask, image, mask_path(self.model_dir, case))
+        mask, uncertainty = self._mask(fitting.Restored(probabilities, grid, self.fit))
+        volumes.write_mask(mask, grid, mask_path(self.model_dir, case))
         if self.pictures:
-            self._draw(case, image, mask, truth)
-        return mask, scores.uncertainty(mask, restored)
+            self._draw(case, grid, mask, truth)
+        return mask, uncertainty
+
+    def _mask(self, restored):
+        """The mask uint8 [X', Y', Z'] of a ``fitting.Restored``, and the uncertainty of each class."""
+        # Slices lie one after another, as they come and as the file has them.
+        mask = np.empty(restored.shape, np.uint8, order="F")
+        uncertainty = Uncertainty(restored.shape[2], self.classes)
+        for slices in restored.slabs:
+            part, probabilities = mask[:, :, slices.start : slices.stop], restored.slab(slices)
+            # On the image's grid, where the probabilities have been brought, the most probable class is taken.
+            part.T[...] = np.argmax(probabilities.transpose(2, 1, 0, 3), axis=-1)
+            uncertainty.put(slices.start, part, probabilities)
+        if self.largest_component:
+            self._clear(mask, restored, uncertainty)
+        return mask, uncertainty.result()
+
+    def _clear(self, mask, restored, uncertainty):
+        """Leave the largest part of each structure in a mask."""
+        changed = clear_smaller_parts(mask, self.classes)
+        for slices in restored.slabs:
+            if changed[slices.start : slices.stop].any():
+                uncertainty.put(slices.start, mask[:, :, slices.start : slices.stop], restored.slab(slices))
 
     def tell(self):
         """Say where the masks are, and the pictures."""
@@ -74,14 +94,12 @@ class MaskWriter:
         ``network_label`` is the label on the network's grid, uint8 [X, Y, Z]. All scores but the soft Dice are
         those of the mask as it is read back from its file.
         """
-        image = volumes.read_channels(case.image)[0]
-        truth = volumes.to_array(volumes.read_label(case.label, image, self.classes))
-        _, uncertainty = self._write(case, image, probabilities, truth)
-        written = volumes.to_array(volumes.read_label(mask_path(self.model_dir, case), image, self.classes))
-        distances = self._surface_scores(written, truth, image.GetSpacing())
-        volume, true_volume = (
-            scores.volumes_ml(voxels, self.classes, image.GetSpacing())[1:] for voxels in (written, truth)
-        )
+        grid = read_grid(case.image)
+        truth = volumes.to_array(volumes.read_label(case.label, grid, self.classes))
+        uncertainty = self._write(case, grid, probabilities, truth)[1]
+        written = volumes.to_array(volumes.read_label(mask_path(self.model_dir, case), grid, self.classes))
+        distances = self._surface_scores(written, truth, grid.spacing)
+        volume, true_volume = (scores.volumes_ml(voxels, self.classes, grid.spacing)[1:] for voxels in (written, truth))
         return CaseScores(
             case.name,
             soft_dice=scores.soft_dice(probabilities, network_label)[1:],
@@ -99,10 +117,12 @@ class MaskWriter:
         found = [surface_scores(mask == value, truth == value, spacing) for value in range(1, self.classes)]
         return SurfaceScores(*zip(*found))
 
-    def _draw(self, case, image, mask, truth):
+    def _draw(self, case, grid, mask, truth):
         from utils.pictures import case_picture
 
         path = os.path.join(self.folder, case.name + ".png")
-        array, spacing = volumes.to_array(image), image.GetSpacing()
         with self._drawing:
-            case_picture(path, array, spacing, mask, truth, structures=self.structures, title=case.name)
+            image = volumes.read_channels(case.image)[0]
+            # A view, which the image outlives.
+            voxels = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)
+            case_picture(path, voxels, grid.spacing, mask, truth, structures=self.structures, title=case.name)

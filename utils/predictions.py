@@ -18,7 +18,7 @@ CSV_NAME = "predictions.csv"
 class CasePrediction(NamedTuple):
     """One predicted case, in the order of the structures (background left out).
 
-    volume_ml is that of the mask, uncertainty that of ``utils.scores.uncertainty``, NaN where it is undefined.
+    volume_ml is that of the mask, uncertainty that of ``utils.uncertainty``, NaN where it is undefined.
     """
 
     name: str

@@ -1,14 +1,10 @@
-"""How well a segmentation agrees with the truth, and how sure the network is of it: per structure.
+"""How well a segmentation agrees with the truth, per structure.
 
 A structure that is in neither has no Dice: the score is NaN, and means leave it out. The distances of surfaces are in
-``utils.surface_scores``.
+``utils.surface_scores``, what the network itself thinks of its mask in ``utils.uncertainty``.
 """
 
 import numpy as np
-
-# A structure that no voxel has with this probability is nowhere, as far as the network knows: there is nothing to
-# be unsure of. What the softmax leaves over in each of a million voxels would add up to something otherwise.
-LEAST_PROBABILITY = 0.1
 
 
 def soft_dice(probabilities, label):
@@ -73,40 +69,6 @@ def volumes_ml(mask, classes, spacing):
     """
     voxel = float(np.prod(np.asarray(spacing, np.float64))) / 1000.0
     return np.array([np.count_nonzero(mask == k) * voxel for k in range(classes)], dtype=np.float64)
-
-
-def uncertainty(mask, probabilities):
-    """Returns 1 - the Dice that the network itself expects of the mask per class, as np.float64 [K], 0 to 1.
-
-    With the probability p of a class and its mask m, 1 - 2 sum(p over m) / (|m| + sum(p)): each voxel counts as much
-    as the network believes that it is of the class. No truth is needed.
-
-    Args:
-        mask: [X, Y, Z] int, the class of each voxel.
-        probabilities: [X, Y, Z, K] float, those of the network on the mask's grid.
-
-    NaN for a class that is in no voxel of the mask and likely in none; 1 where the probabilities are no numbers.
-
-    Raises:
-        ValueError: the shapes do not go together.
-    """
-    mask, probabilities = np.asarray(mask), np.asarray(probabilities)
-    _check_shapes("probabilities", probabilities.shape[:-1], "mask", mask.shape)
-    return np.array(
-        [_uncertainty_of_class(mask == k, probabilities[..., k]) for k in range(probabilities.shape[-1])],
-        dtype=np.float64,
-    )
-
-
-def _uncertainty_of_class(predicted, probability):
-    expected = probability.sum(dtype=np.float64)
-    if not np.isfinite(expected):
-        return 1.0
-    if not predicted.any():
-        return 1.0 if probability[probability >= LEAST_PROBABILITY].sum() >= 1.0 else np.nan
-    overlap = probability[predicted].sum(dtype=np.float64)
-    # Resampling leaves probabilities that are above one by a rounding error.
-    return max(0.0, 1.0 - 2.0 * overlap / (np.count_nonzero(predicted) + expected))
 
 
 def mean_of_defined(values, axis=None):

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
+from utils.boxes import bounding_box
+
 
 class SurfaceScores(NamedTuple):
     """hausdorff_95: the larger of the two directed 95th percentiles of the surface voxels' distances, mm;
@@ -36,7 +38,7 @@ def surface_scores(predicted, true, spacing):
     if not predicted.any() or not true.any():
         return SurfaceScores(np.nan, np.nan)
     # No nearest voxel lies outside the box around both, and scans are much larger than most structures.
-    box = _bounding_box(predicted | true)
+    box = bounding_box(predicted | true)
     surfaces = [_surface(np.pad(structure[box], 1, "constant")) for structure in (predicted, true)]
     to_truth, to_mask = _distances(*surfaces, spacing=spacing), _distances(*surfaces[::-1], spacing=spacing)
     return SurfaceScores(
@@ -45,21 +47,14 @@ def surface_scores(predicted, true, spacing):
     )
 
 
-def _bounding_box(inside):
-    box = []
-    for axis in range(inside.ndim):
-        found = np.flatnonzero(inside.any(axis=tuple(other for other in range(inside.ndim) if other != axis)))
-        box.append(slice(found[0], found[-1] + 1))
-    return tuple(box)
-
-
 def _surface(inside):
     """The surface voxels of a structure that does not touch the border of the array."""
     within = inside.copy()
     for axis in range(inside.ndim):
-        for step in (-1, 1):
-            within &= np.roll(inside, step, axis=axis)
-    return inside & ~within
+        here, other = np.swapaxes(within, 0, axis), np.swapaxes(inside, 0, axis)
+        here[1:] &= other[:-1]
+        here[:-1] &= other[1:]
+    return np.logical_not(within, out=within) & inside
 
 
 def _distances(surface, other, spacing):

@@ -15,6 +15,7 @@ from utils.nifti_header import HeaderError, check_file, geometry_of, mask_header
 
 GRID_TOLERANCE = 1e-3
 GEOMETRY_KEY = "nifti_geometry"
+VOXELS_AT_ONCE = 1 << 22
 
 # What ITK has to say about unusual headers would otherwise land between the lines of a progress bar.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -30,8 +31,11 @@ def read_channels(path):
     header = scan_header(path)
     image = _read(path, header, memory.FLOAT)
     channels = [image] if image.GetDimension() == 3 else _split(image)
-    channels = [sitk.Cast(channel, sitk.sitkFloat32) for channel in channels]
-    if not all(np.isfinite(sitk.GetArrayViewFromImage(channel)).all() for channel in channels):
+    # A CT scan of its own type need not stay beside what becomes of it.
+    del image
+    for number, channel in enumerate(channels):
+        channels[number] = channel = sitk.Cast(channel, sitk.sitkFloat32)
+    if not all(np.isfinite(part).all() for channel in channels for part in _parts(sitk.GetArrayViewFromImage(channel))):
         raise UnusableFile("%s: has voxels that are not finite numbers: repair or leave out this scan" % path)
     for channel in channels:
         channel.SetMetaData(GEOMETRY_KEY, header.geometry.hex())
@@ -77,14 +81,14 @@ def read_label(path, like, classes):
     label = _read(path, _checked(path, read_header), 1)
     if like is not None:
         _check_grid(path, label, like)
-    values = sitk.GetArrayViewFromImage(label)
-    wrong = values[~((values >= 0) & (values < classes) & (values == np.floor(values)))]
-    if wrong.size:
-        raise UnusableFile(
-            "%s: has the value %g: labels of this task are whole numbers from 0 to %d: correct it, or dataset.json"
-            % (path, wrong[0], classes - 1)
-        )
-    return sitk.Cast(label, sitk.sitkUInt8)
+    for values in _parts(sitk.GetArrayViewFromImage(label)):
+        wrong = values[~((values >= 0) & (values < classes) & (values == np.floor(values)))]
+        if wrong.size:
+            raise UnusableFile(
+                "%s: has the value %g: labels of this task are whole numbers from 0 to %d: correct it, or dataset.json"
+                % (path, wrong[0], classes - 1)
+            )
+    return label if label.GetPixelID() == sitk.sitkUInt8 else sitk.Cast(label, sitk.sitkUInt8)
 
 
 def to_array(image):
@@ -104,7 +108,7 @@ def to_image(array, like):
 
 
 def write_mask(mask, like, path):
-    """Write np.uint8 [X, Y, Z] as NIfTI (.nii.gz or .nii) on the grid of `like`, an image of `read_channels`.
+    """Write np.uint8 [X, Y, Z] as NIfTI (.nii.gz or .nii) on the grid of `like`, of `read_channels` or `read_grid`.
 
     Read back with SimpleITK, the mask has exactly the size, spacing, origin and direction of `like`. For an
     image that was not read from a file they agree as far as NIfTI's 32-bit numbers can say. The file
@@ -116,13 +120,15 @@ def write_mask(mask, like, path):
         geometry = bytes.fromhex(like.GetMetaData(GEOMETRY_KEY))
     else:
         geometry = geometry_of(like.GetSpacing(), like.GetOrigin(), like.GetDirection())
-    content = mask_header(mask.shape, geometry) + mask.tobytes(order="F")
+    header, content = mask_header(mask.shape, geometry), np.ascontiguousarray(mask.T)
     with replace_on_success(path) as temporary, open(temporary, "wb") as file:
         if path.endswith(".gz"):
             # Neither name nor time goes into the file, so that equal masks are equal files.
             with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as compressed:
+                compressed.write(header)
                 compressed.write(content)
         else:
+            file.write(header)
             file.write(content)
 
 
@@ -151,6 +157,12 @@ def _checked(path, read):
         raise UnusableFile(
             "%s: cannot be read as NIfTI (%s): get it again or leave it out" % (path, _last_line(error))
         ) from error
+
+
+def _parts(voxels):
+    """An array [Z, Y, X] in parts: what is made of each on the way to an answer takes little memory."""
+    step = max(1, VOXELS_AT_ONCE // voxels[:1].size)
+    return (voxels[first : first + step] for first in range(0, len(voxels), step))
 
 
 def _split(image):

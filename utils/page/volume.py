@@ -7,6 +7,7 @@ axes allow.
 import base64
 import io
 import json
+from typing import NamedTuple, Tuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -37,20 +38,42 @@ def encode(image, mask, truth, room):
     which slices show most; "image": JPEG of all axial slices, base64, "columns" to a row, each padded to "tile"
     pixels; "mask" and "truth" (or None): ``runs`` of the labels with x running fastest.
     """
-    labels = [sitk.Cast(label, sitk.sitkUInt8) for label in (mask, truth) if label is not None]
-    for label in labels:
-        # Headers may differ a little, and yet enough for two grids to be turned in two ways.
-        label.CopyInformation(image)
-    labels = [sitk.DICOMOrient(label, "LPS") for label in labels]
-    image = sitk.DICOMOrient(image, "LPS")
+    # Headers may differ a little, and yet enough for two grids to be turned in two ways: the image's decides.
+    view = _view_of(image.GetDirection())
+    # No copies, which large scans have no room for; the images outlive them.
+    grey, *labels = [view.turned(part) for part in (image, mask, truth) if part is not None]
+    spacing = [image.GetSpacing()[axis] for axis in view.axes]
     voxels = MOST_VOXELS
     while True:
-        factors = shrink_factors(image.GetSize(), image.GetSpacing(), voxels)
-        content = _encode(image, labels, factors)
+        factors = shrink_factors(grey.shape[::-1], spacing, voxels)
+        content = _encode(grey, labels, factors, spacing, view.tilt)
         taken, shown = len(json.dumps(content)), int(np.prod(content["shape"]))
         if taken <= room or shown <= FEWEST_VOXELS:
             return content
         voxels = int(max(min(voxels, shown) * 0.9 * room / taken, FEWEST_VOXELS))
+
+
+class _View(NamedTuple):
+    """Which axis of a scan each of the patient's follows, whether against it, and the degrees that are between them."""
+
+    axes: Tuple[int, ...]
+    against: Tuple[bool, ...]
+    tilt: int
+
+    def turned(self, image):
+        """The voxels of a scan along the patient's axes, [Z, Y, X], as a view of the image."""
+        voxels = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0).transpose(self.axes)
+        return voxels[tuple(slice(None, None, -1 if against else 1) for against in self.against)].transpose(2, 1, 0)
+
+
+def _view_of(direction):
+    voxel = sitk.Image(1, 1, 1, sitk.sitkUInt8)
+    voxel.SetDirection(direction)
+    own, turned = (np.array(one.GetDirection()).reshape(3, 3) for one in (voxel, sitk.DICOMOrient(voxel, "LPS")))
+    shares = np.linalg.inv(own).dot(turned)
+    axes = np.abs(shares).argmax(axis=0)
+    tilt = np.degrees(np.arccos(min(1.0, np.abs(np.diag(turned)).min())))
+    return _View(tuple(axes.tolist()), tuple((shares[axes, range(3)] < 0).tolist()), int(round(tilt)))
 
 
 def shrink_factors(shape, spacing, voxels):
@@ -70,19 +93,16 @@ def shrink_factors(shape, spacing, voxels):
         factors[int(np.argmin(steps))] += 1
 
 
-def _encode(image, labels, factors):
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    # Its array is but a view: the image must outlive it.
-    shrunk = sitk.BinShrink(image, factors) if max(factors) > 1 else image
-    grey = sitk.GetArrayViewFromImage(shrunk)
-    labels = [_picked(sitk.GetArrayViewFromImage(label), factors, grey.shape) for label in labels]
+def _encode(grey, labels, factors, spacing, tilt):
+    grey = shrunk(grey, factors)
+    labels = [_picked(label, factors, grey.shape) for label in labels]
     marked = np.logical_or.reduce([label > 0 for label in labels])
     sheet, columns, tile = _sheet(_grey(grey))
     return {
         "shape": list(grey.shape[::-1]),
-        "spacing": [round(step * factor, 4) for step, factor in zip(image.GetSpacing(), factors)],
+        "spacing": [round(step * factor, 4) for step, factor in zip(spacing, factors)],
         "shrunk": factors,
-        "tilt": int(round(np.degrees(np.arccos(min(1.0, np.abs(np.diag(direction)).min()))))),
+        "tilt": tilt,
         "middle": list(middle_of(grey.shape, marked)[::-1]),
         "columns": columns,
         "tile": tile,
@@ -92,10 +112,24 @@ def _encode(image, labels, factors):
     }
 
 
+def shrunk(voxels, factors):
+    """The mean of each block of [Z, Y, X], float32; ``factors`` are its sides along x, y and z."""
+    if max(factors) == 1:
+        return voxels
+    sides = factors[::-1]
+    shape = [size // side for size, side in zip(voxels.shape, sides)]
+    means = np.empty(shape, np.float32)
+    for number in range(shape[0]):
+        blocks = voxels[sides[0] * number : sides[0] * (number + 1), : sides[1] * shape[1], : sides[2] * shape[2]]
+        blocks = blocks.reshape(sides[0], shape[1], sides[1], shape[2], sides[2])
+        means[number] = blocks.mean(axis=(0, 2, 4), dtype=np.float64)
+    return means
+
+
 def _picked(labels, factors, shape):
     """Of each block of [Z, Y, X] the label in its middle."""
     places = [slice(factor // 2, factor * size, factor) for factor, size in zip(factors[::-1], shape)]
-    return labels[tuple(places)]
+    return labels[tuple(places)].astype(np.uint8)
 
 
 def _grey(values):
