@@ -31,16 +31,21 @@ LARGEST_PAGE = 20 * 10**6
 # The rest is for what is small, and for a case that comes out larger than it was asked to.
 ROOM_FOR_CASES = LARGEST_PAGE - 300000
 LEAST_ROOM = 120000
+ROOM_FOR_TABLE = 4 * 10**6
 SOURCES = {"evaluated": "evaluation.json", "predicted": "predictions.json"}
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class Group(NamedTuple):
-    """The evaluated or the predicted cases: what is known of them, and the paths of their scans by name."""
+    """The evaluated or the predicted cases: what is known of them, and the paths of their scans by name.
+
+    ``listed`` is how many rows of the table the page has room for.
+    """
 
     kind: str
     summary: Dict[str, Any]
     table: Table
+    listed: int
     scans: Dict[str, Case]
 
 
@@ -68,7 +73,7 @@ def write(model_dir, cases, structures, predicted=False, logs=()):
     It shows params.json, the curves of the log, and the cases of evaluation.json and predictions.json with their
     masks in ``eval``; those of an earlier evaluation or prediction of this model too, as long as their scans are
     where they were and their masks have not been made anew by this one. A page that would grow past 20 MB shows as
-    many cases as fit, the worst first.
+    many cases as fit, the worst first, in its tables and in its pictures.
 
     Args:
         model_dir: the model's folder, as text.
@@ -141,8 +146,18 @@ def _groups(model_dir, scans, first):
         if not summary:
             summary = {"cases": [{"case": name} for name, case in scans[kind].items() if _has_mask(model_dir, case)]}
         if summary.get("cases"):
-            groups.append(Group(kind, summary, tabulate(summary), scans[kind]))
+            table = tabulate(summary)
+            groups.append(Group(kind, summary, table, _rows_that_fit(kind, table), scans[kind]))
     return groups
+
+
+def _rows_that_fit(kind, table):
+    room = ROOM_FOR_TABLE
+    for place, row in enumerate(table.rows):
+        room -= _size(markup.table_row(table.columns, row, sections.anchor(kind, place)))
+        if room < 0:
+            return place
+    return len(table.rows)
 
 
 def _summary(path):
@@ -160,7 +175,7 @@ def _pictures(model_dir, contents):
     wanted = [
         (group, place)
         for group in contents.groups
-        for place, row in enumerate(group.table.rows)
+        for place, row in enumerate(group.table.rows[: group.listed])
         if row.name in group.scans
     ]
     without = Pictures({(group.kind, place): "" for group, place in wanted}, [], True)

@@ -14,6 +14,8 @@ WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 50
 ROW_HEIGHT = 64
 DOTS_WITH_MARKERS = 20
+# More cases than these are a cloud, in which nobody finds one by its dot.
+CASES_WITH_LINKS = 500
 # A dot's place across its row, so that equal values stay apart.
 JITTER = (0, -9, 9, -4, 5, -13, 13)
 
@@ -48,11 +50,11 @@ def dice_strips(title, structures, cases):
 
 
 def _dots(values, cases, number, middle, low):
-    parts = []
-    for place, (value, (name, anchor)) in enumerate(zip(values, cases)):
+    parts = [_cloud(values, number, middle, low)] if len(cases) > CASES_WITH_LINKS else []
+    for place, (value, (name, anchor)) in enumerate(zip(values, cases if not parts else ())):
         if value is None:
             continue
-        x, y = _scaled(value, low, 1.0, *_across()), middle + JITTER[place % len(JITTER)]
+        x, y = _dot(value, place, middle, low)
         dot = '<circle class="dot series-{}" cx="{:.1f}" cy="{:.1f}" r="4.5"><title>{}: {:.3f}</title></circle>'.format(
             _series(number), x, y, _safe(name), value
         )
@@ -63,6 +65,18 @@ def _dots(values, cases, number, middle, low):
         mean = _scaled(sum(defined) / len(defined), low, 1.0, *_across())
         parts.append('<path class="mean" d="M{0:.1f} {1:.1f}V{2:.1f}"/>'.format(mean, middle - 18, middle + 18))
     return "".join(parts)
+
+
+def _dot(value, place, middle, low):
+    return _scaled(value, low, 1.0, *_across()), middle + JITTER[place % len(JITTER)]
+
+
+def _cloud(values, number, middle, low):
+    """The dots as one path, which of those at one place has one: it stays short however many cases there are."""
+    dots = [_dot(value, place, middle, low) for place, value in enumerate(values) if value is not None]
+    places = sorted({(int(round(x)), round(y, 1)) for x, y in dots})
+    path = "".join("M{} {:g}h0".format(*place) for place in places)
+    return '<path class="cloud series-{}" d="{}"/>'.format(_series(number), path)
 
 
 def _strips_told(structures):

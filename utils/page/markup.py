@@ -32,9 +32,10 @@ def settings_list(settings):
 def table(tabulated, anchors, caption):
     """Returns a ``measures.Table`` as a table that the page's script sorts.
 
-    ``anchors`` has for each row the id of the case's pictures, or None where the page has none.
+    ``anchors`` has for each row the id of the case's pictures, or None where the page has none; it has as many as the
+    table is to have rows.
     """
-    rows = "".join(_row(tabulated.columns, row, anchor) for row, anchor in zip(tabulated.rows, anchors))
+    rows = "".join(table_row(tabulated.columns, row, anchor) for row, anchor in zip(tabulated.rows, anchors))
     foot = "".join(_statistic(tabulated.columns, *entry) for entry in tabulated.statistics.items())
     return (
         '<p class="facts">{0}</p><div class="wide" role="region" tabindex="0" aria-label="{0}"><table class="cases">'
@@ -85,7 +86,8 @@ def _part(column):
     return "all" if column.part is None else column.part
 
 
-def _row(columns, row, anchor):
+def table_row(columns, row, anchor):
+    """Returns a case's row of the table."""
     form = '<span class="case-name">{1}</span>' if anchor is None else '<a class="case-name" href="#{0}">{1}</a>'
     name = form.format(anchor, safe(row.name))
     cells = "".join(

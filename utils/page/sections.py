@@ -1,12 +1,16 @@
 """The parts of a report: scores, curves, settings, and the cases' tables and pictures."""
 
+import itertools
 from typing import NamedTuple
 
+from utils import predictions, report
 from utils.page import charts, markup
 from utils.page.measures import MEAN
 from utils.slices import COLOURS
 
 TITLES = {"evaluated": "Held-out cases", "predicted": "Predicted cases"}
+CSV_NAMES = {"evaluated": report.CSV_NAME, "predicted": predictions.CSV_NAME}
+MOST_PROBLEMS = 10
 NOTES = {
     "hard_dice": "Dice: overlap of mask and truth on the scan's own grid, 1 at best.",
     "hausdorff_95_mm": "Hausdorff 95 %: the distance between the two surfaces that 95 % of their points keep within.",
@@ -55,7 +59,7 @@ def _section(name, content):
 def _scores(group, pictures):
     table = group.table
     anchors = [
-        anchor(group.kind, place) if (group.kind, place) in pictures.cards else None for place in range(len(table.rows))
+        anchor(group.kind, place) if (group.kind, place) in pictures.cards else None for place in range(group.listed)
     ]
     title = TITLES[group.kind]
     dice = [
@@ -64,15 +68,17 @@ def _scores(group, pictures):
         if column.measure == "hard_dice" and column.part not in (None, MEAN)
     ]
     lines = [(column.part, [row.values[place] for row in table.rows]) for place, column in dice]
-    names = [(row.name, link) for row, link in zip(table.rows, anchors)]
+    names = [(row.name, link) for row, link in itertools.zip_longest(table.rows, anchors)]
     strips = charts.dice_strips("Dice of each case; the line is the mean", lines, names)
     content = '<div class="strips">{}</div>'.format(strips) if strips else ""
-    content += markup.table(table, anchors, _caption(table)) + _notes(group)
+    content += markup.table(table, anchors, _caption(group)) + _notes(group)
     return _panel(group.kind, title, content, above=_tiles(group, dice))
 
 
-def _caption(table):
-    told = "{} cases".format(len(table.rows))
+def _caption(group):
+    table, told = group.table, "{} cases".format(len(group.table.rows))
+    if group.listed < len(table.rows):
+        told = "{} of {} (all are in {})".format(group.listed, told, CSV_NAMES[group.kind])
     if table.ranked_by is None:
         return told
     column = table.columns[table.ranked_by]
@@ -120,7 +126,9 @@ def _cases(contents, pictures):
         told.append(
             "Shown are {} of {} cases, the worst first: with all, the page would exceed 20 MB.".format(shown, total)
         )
-    told += ["No pictures: {}".format(problem) for problem in pictures.problems]
+    told += ["No pictures: {}".format(problem) for problem in pictures.problems[:MOST_PROBLEMS]]
+    if len(pictures.problems) > MOST_PROBLEMS:
+        told.append("No pictures of {} more cases".format(len(pictures.problems) - MOST_PROBLEMS))
     content = "".join('<p class="notice">{}</p>'.format(markup.safe(text)) for text in told)
     with_truth = any('"truth":"' in card for card in pictures.cards.values())
     content += _controls(contents.structures, with_truth)
