@@ -65,8 +65,8 @@ def slices_below(shape, like_shape, slices):
     """Return the range of slices of the network's grid that `slices` of the scan's lie between."""
     scale = shape[2] / like_shape[2]
     first, last = ((place + 0.5) * scale - 0.5 for place in (slices[0], slices[-1]))
-    # One more on each side, so that rounding does not matter.
-    return range(max(0, int(np.floor(first)) - 1), min(shape[2], int(np.floor(last)) + 3))
+    # A little more on each side, so that rounding does not matter.
+    return range(max(0, int(np.floor(first - 1e-6))), min(shape[2], int(np.floor(last + 1e-6)) + 2))
 
 
 def _grid(image, shape):
