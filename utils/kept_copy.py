@@ -11,6 +11,7 @@ import numpy as np
 from utils.environment import share_of_cores
 from utils.errors import CannotWrite, UserError, unusable
 from utils.files import replace_on_success
+from utils.large_scans import turn_of
 from utils.overlap import overlapped
 from utils.preprocessing import SETTINGS, check_scan, prepare_case
 from utils.tasks import Case
@@ -93,7 +94,8 @@ def _keep_case(case, settings, directory):
         kept.label is None or _is_whole(kept.label, shape, np.uint8)
     ):
         return kept
-    image, label = prepare_case(case, settings)
+    with turn_of(case.image):
+        image, label = prepare_case(case, settings)
     _save(kept.image, image)
     if label is not None:
         _save(kept.label, label)

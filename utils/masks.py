@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from utils import fitting, scores, volumes
 from utils.components import clear_smaller_parts
+from utils.large_scans import in_turn
 from utils.predictions import CasePrediction
 from utils.progress import say
 from utils.report import CaseScores
@@ -51,8 +52,9 @@ class MaskWriter:
     def write(self, case, probabilities):
         """Write the mask of a case from its probabilities float32 [X, Y, Z, K]; return its ``CasePrediction``."""
         grid = read_grid(case.image)
-        mask, uncertainty = self._write(case, grid, probabilities, None)
-        volume = scores.volumes_ml(mask, self.classes, grid.spacing)
+        with in_turn(grid.size):
+            mask, uncertainty = self._write(case, grid, probabilities, None)
+            volume = scores.volumes_ml(mask, self.classes, grid.spacing)
         return CasePrediction(case.name, volume_ml=volume[1:], uncertainty=uncertainty[1:])
 
     def _write(self, case, grid, probabilities, truth):
@@ -95,6 +97,10 @@ class MaskWriter:
         those of the mask as it is read back from its file.
         """
         grid = read_grid(case.image)
+        with in_turn(grid.size):
+            return self._evaluate(case, grid, probabilities, network_label)
+
+    def _evaluate(self, case, grid, probabilities, network_label):
         truth = volumes.to_array(volumes.read_label(case.label, grid, self.classes))
         uncertainty = self._write(case, grid, probabilities, truth)[1]
         written = volumes.to_array(volumes.read_label(mask_path(self.model_dir, case), grid, self.classes))
