@@ -96,7 +96,7 @@ def write(model_dir, cases, structures, predicted=False, logs=()):
     with replace_on_success(path) as temporary:
         # A file's name may hold what is no text.
         with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(page)
+            file.writelines(page)
     say("report: {}".format(path))
 
 
@@ -179,7 +179,7 @@ def _pictures(model_dir, contents):
         if row.name in group.scans
     ]
     without = Pictures({(group.kind, place): "" for group, place in wanted}, [], True)
-    room = ROOM_FOR_CASES - _size(_page(contents, without))
+    room = ROOM_FOR_CASES - sum(map(_size, _page(contents, without)))
     cards, problems = {}, []
     with Progress(len(wanted), "making the report", "cases") as progress:
         for number, (group, place) in enumerate(wanted):
@@ -221,22 +221,25 @@ def _size(text):
 
 
 def _page(contents, pictures):
+    """The page as a list of texts, one after another: joined, its pictures would be in memory several times."""
     parts = sections.parts(contents, pictures)
     style = ":root{{{}}}\n".format("".join("--contour-{}:{};".format(*entry) for entry in enumerate(COLOURS, 1)))
     style += _source("style.css")
     script = _source("page.js")
     task = str(contents.settings.get("task") or "Segmentation")
-    return string.Template(_source("template.html")).substitute(
+    before, after = (string.Template(text) for text in _source("template.html").split("$sections"))
+    values = dict(
         policy=_policy(style, script),
         title=markup.safe("{}: segmentation report".format(task)),
         style=style,
         task=markup.safe(task),
         facts=markup.safe(_facts(contents.groups)),
         navigation="".join('<a href="#{}">{}</a>'.format(part.anchor, markup.safe(part.title)) for part in parts),
-        sections="\n".join(part.html for part in parts),
         data=markup.script_json({"colours": COLOURS, "structures": contents.structures}),
         script=script,
     )
+    middle = [text for part in parts for text in part.html]
+    return [before.substitute(values)] + middle + [after.substitute(values)]
 
 
 def _facts(groups):

@@ -1,7 +1,7 @@
 """The parts of a report: scores, curves, settings, and the cases' tables and pictures."""
 
 import itertools
-from typing import NamedTuple
+from typing import List, NamedTuple
 
 from utils import predictions, report
 from utils.page import charts, markup
@@ -22,11 +22,11 @@ NOTES = {
 
 
 class Part(NamedTuple):
-    """One part of the page: where links go, what they are called, and its HTML."""
+    """One part of the page: where links go, what they are called, and its HTML, texts that follow one another."""
 
     anchor: str
     title: str
-    html: str
+    html: List[str]
 
 
 def anchor(kind, place):
@@ -49,11 +49,11 @@ def parts(contents, pictures):
 
 def _panel(name, title, content, above=""):
     html = '<div class="panel"><h2 id="{0}-title">{1}</h2>{2}</div>'.format(name, markup.safe(title), content)
-    return Part(name, title, _section(name, above + html))
+    return Part(name, title, _section(name, [above, html]))
 
 
-def _section(name, content):
-    return '<section id="{0}" aria-labelledby="{0}-title">{1}</section>'.format(name, content)
+def _section(name, contents):
+    return ['<section id="{0}" aria-labelledby="{0}-title">'.format(name)] + contents + ["</section>\n"]
 
 
 def _scores(group, pictures):
@@ -129,17 +129,17 @@ def _cases(contents, pictures):
     told += ["No pictures: {}".format(problem) for problem in pictures.problems[:MOST_PROBLEMS]]
     if len(pictures.problems) > MOST_PROBLEMS:
         told.append("No pictures of {} more cases".format(len(pictures.problems) - MOST_PROBLEMS))
-    content = "".join('<p class="notice">{}</p>'.format(markup.safe(text)) for text in told)
+    title = "Masks over the scans"
+    found = ['<h2 id="pictures-title">{}</h2>'.format(title)]
+    found += ['<p class="notice">{}</p>'.format(markup.safe(text)) for text in told]
     with_truth = any('"truth":"' in card for card in pictures.cards.values())
-    content += _controls(contents.structures, with_truth)
+    found.append(_controls(contents.structures, with_truth))
     for group in contents.groups:
         cards = [card for (kind, _), card in pictures.cards.items() if kind == group.kind]
         if cards and len(contents.groups) > 1:
-            content += "<h2>{}</h2>".format(markup.safe(TITLES[group.kind]))
-        content += "".join(cards)
-    title = "Masks over the scans"
-    heading = '<h2 id="pictures-title">{}</h2>'.format(title)
-    return Part("pictures", title, _section("pictures", heading + content))
+            found.append("<h2>{}</h2>".format(markup.safe(TITLES[group.kind])))
+        found += cards
+    return Part("pictures", title, _section("pictures", found))
 
 
 def _controls(structures, with_truth):
