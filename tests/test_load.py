@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from command_line import TINY_NETWORK, make_task, read_json
-from memory import KNOWN, measured
+from peak_memory import KNOWN, measured
 from synthetic import grid_of, image_of, write_image
 
 from utils import fitting
@@ -15,10 +15,11 @@ from utils.masks import MaskWriter
 from utils.tasks import Case
 
 NETWORK = TINY_NETWORK + ("--batch_size", "2")
-# MB more for each case more.
+# MB more for each case more: the report fills up to its 20 MB.
 SLOPE = 0.03
 CT_SHAPE = (512, 512, 300)
-LARGEST_PEAK = 1500.0
+# MB; distances between surfaces that reach through the whole scan take three maps of float32.
+LARGEST_PEAK = {"predicted": 1500.0, "three": 1500.0, "evaluated": 2200.0}
 
 
 def ct_scan(shape=CT_SHAPE, classes=3, seed=0):
@@ -68,7 +69,7 @@ class TestMasks:
 @pytest.mark.skipif(not KNOWN, reason="this system does not tell a process's peak of resident memory")
 @pytest.mark.endurance
 class TestManyCases:
-    """About {} minutes: 2,000 cases are trained on for an epoch, 500 of them held out and evaluated, and predicted."""
+    """2,000 cases are trained on for an epoch, 500 of them held out and evaluated, and 2,000 predicted: minutes."""
 
     COUNTS = (200, 2000)
 
@@ -116,4 +117,4 @@ class TestLargeScans:
         print("peaks in MB:", peaks)
         mask = sitk.ReadImage(os.path.join(model_dir, "eval", "ct_0.nii.gz"))
         assert grid_of(mask) == grid_of(sitk.ReadImage(paths[0]))
-        assert max(peaks.values()) < LARGEST_PEAK
+        assert all(peaks[name] < LARGEST_PEAK[name] for name in peaks)

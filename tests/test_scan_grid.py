@@ -7,8 +7,8 @@ import SimpleITK as sitk
 from synthetic import DIRECTIONS, grid_of, image_of, raw_nifti, scan, write_image
 
 from utils.errors import UserError
-from utils.scan_grid import read_grid
-from utils.volumes import GEOMETRY_KEY, read_channels, write_mask
+from utils.scan_grid import GEOMETRY_KEY
+from utils.volumes import read_channels, read_grid, write_mask
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])

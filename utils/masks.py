@@ -15,7 +15,6 @@ from utils.large_scans import in_turn
 from utils.predictions import CasePrediction
 from utils.progress import say
 from utils.report import CaseScores
-from utils.scan_grid import read_grid
 from utils.surface_scores import SurfaceScores, surface_scores
 from utils.uncertainty import Uncertainty
 
@@ -51,7 +50,7 @@ class MaskWriter:
 
     def write(self, case, probabilities):
         """Write the mask of a case from its probabilities float32 [X, Y, Z, K]; return its ``CasePrediction``."""
-        grid = read_grid(case.image)
+        grid = volumes.read_grid(case.image)
         with in_turn(grid.size):
             mask, uncertainty = self._write(case, grid, probabilities, None)
             volume = scores.volumes_ml(mask, self.classes, grid.spacing)
@@ -96,7 +95,7 @@ class MaskWriter:
         ``network_label`` is the label on the network's grid, uint8 [X, Y, Z]. All scores but the soft Dice are
         those of the mask as it is read back from its file.
         """
-        grid = read_grid(case.image)
+        grid = volumes.read_grid(case.image)
         with in_turn(grid.size):
             return self._evaluate(case, grid, probabilities, network_label)
 

@@ -2,11 +2,8 @@
 
 from typing import NamedTuple, Tuple
 
-import SimpleITK as sitk
-
-from utils.errors import UserError
-from utils.nifti_header import HeaderError, read_header
-from utils.volumes import GEOMETRY_KEY
+# What SimpleITK's images carry the header's own fields under.
+GEOMETRY_KEY = "nifti_geometry"
 
 
 class ScanGrid(NamedTuple):
@@ -39,30 +36,3 @@ class ScanGrid(NamedTuple):
 
     def GetMetaData(self, key):
         return {GEOMETRY_KEY: self.geometry.hex()}[key]
-
-
-def read_grid(path):
-    """Return the ScanGrid of a scan: that of the images of ``utils.volumes.read_channels``, to the last bit.
-
-    Raises UserError where the file has no header of a scan. Whether its voxels are all there is not looked at.
-    """
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("NiftiImageIO")
-    reader.SetFileName(path)
-    try:
-        geometry = read_header(path).geometry
-        reader.ReadImageInformation()
-    except HeaderError as error:
-        raise UserError("%s: %s: get the file again or leave it out" % (path, error)) from error
-    except OSError as error:
-        raise UserError("%s: cannot be read (%s)" % (path, error.strerror)) from error
-    except RuntimeError as error:
-        raise UserError("%s: cannot be read as NIfTI: get the file again or leave it out" % path) from error
-    axes = reader.GetDimension()
-    if axes < 3:
-        raise UserError("%s: has %d dimensions: a scan has 3, or 4 with channels" % (path, axes))
-    direction = reader.GetDirection()
-    rows = [direction[axes * row : axes * row + 3] for row in range(3)]
-    return ScanGrid(
-        reader.GetSize()[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], rows[0] + rows[1] + rows[2], geometry
-    )

@@ -63,7 +63,7 @@ def _distances(surface, other, spacing):
     image = sitk.GetImageFromArray(other.astype(np.uint8))
     image.SetSpacing([float(length) for length in spacing[::-1]])
     distances = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
-    found = np.abs(sitk.GetArrayFromImage(distances)[surface].astype(np.float64))
+    found = np.abs(sitk.GetArrayViewFromImage(distances)[surface].astype(np.float64))
     # The filter's rounding leaves a millionth of a mm where there is no distance at all.
     found[other[surface]] = 0.0
     return found

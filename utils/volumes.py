@@ -12,9 +12,9 @@ from utils import memory
 from utils.errors import UnusableFile
 from utils.files import replace_on_success
 from utils.nifti_header import HeaderError, check_file, geometry_of, mask_header, read_header
+from utils.scan_grid import GEOMETRY_KEY, ScanGrid
 
 GRID_TOLERANCE = 1e-3
-GEOMETRY_KEY = "nifti_geometry"
 VOXELS_AT_ONCE = 1 << 22
 
 # What ITK has to say about unusual headers would otherwise land between the lines of a progress bar.
@@ -59,16 +59,19 @@ def channels_of(header):
 
 
 def read_grid(path):
-    """Return the size (voxels) and the spacing (mm) of a scan, of which only the header is read.
+    """Return the ScanGrid of a scan: that of the images of `read_channels`, to the last bit.
 
-    Raises UserError as `scan_header` does.
+    Only the header is read. Raises UserError as `scan_header` does.
     """
-    scan_header(path)
+    header = scan_header(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NiftiImageIO")
     reader.SetFileName(path)
     _checked(path, lambda path: reader.ReadImageInformation())
-    return reader.GetSize()[:3], reader.GetSpacing()[:3]
+    axes, direction = reader.GetDimension(), reader.GetDirection()
+    rows = [direction[axes * row : axes * row + 3] for row in range(3)]
+    grid = reader.GetSize()[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], rows[0] + rows[1] + rows[2]
+    return ScanGrid(*grid, geometry=header.geometry)
 
 
 def read_label(path, like, classes):

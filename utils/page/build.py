@@ -18,7 +18,6 @@ from utils.page.measures import Table, tabulate
 from utils.page.volume import encode
 from utils.progress import Progress, say
 from utils.run_record import in_words
-from utils.scan_grid import read_grid
 from utils.slices import COLOURS
 from utils.tasks import Case
 from utils.training_log import mean_epochs
@@ -201,7 +200,7 @@ def _card(model_dir, group, place, contents, room):
     """The HTML of a case, of about ``room`` bytes; the scan is read, used and forgotten."""
     row = group.table.rows[place]
     case, classes = group.scans[row.name], len(contents.structures) + 1
-    grid = read_grid(case.image)
+    grid = volumes.read_grid(case.image)
     mask = volumes.read_label(mask_path(model_dir, case), grid, classes)
     truth = volumes.read_label(case.label, grid, classes) if case.label else None
     image = volumes.read_channels(case.image)[0]
