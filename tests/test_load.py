@@ -18,8 +18,8 @@ NETWORK = TINY_NETWORK + ("--batch_size", "2")
 # MB more for each case more: the report fills up to its 20 MB.
 SLOPE = 0.03
 CT_SHAPE = (512, 512, 300)
-# MB; distances between surfaces that reach through the whole scan take three maps of float32.
-LARGEST_PEAK = {"predicted": 1500.0, "three": 1500.0, "evaluated": 2200.0}
+# MB; parts and distances of structures that reach through the whole scan take maps of their own.
+LARGEST_PEAK = {"predicted": 1500.0, "three": 1700.0, "evaluated": 2200.0}
 
 
 def ct_scan(shape=CT_SHAPE, classes=3, seed=0):

@@ -34,15 +34,23 @@ def _clear(mask, value):
     found = sitk.ConnectedComponent(sitk.GetImageFromArray(np.ascontiguousarray(mask == value).view(np.uint8)), True)
     # A view of numbers from 1, which the image must outlive.
     parts = sitk.GetArrayViewFromImage(found)
-    stray = (parts != _largest(parts)) & (parts != BACKGROUND)
-    mask[stray] = BACKGROUND
-    return stray.any(axis=(0, 1))
+    largest, changed = _largest(parts), np.zeros(mask.shape[2], bool)
+    for slices in _slabs(parts):
+        stray = (parts[slices] != largest) & (parts[slices] != BACKGROUND)
+        mask[slices][stray] = BACKGROUND
+        changed |= stray.any(axis=(0, 1))
+    return changed
 
 
 def _largest(parts):
     """The number of the largest part, the first of equal ones."""
     sizes = np.zeros(parts.max() + 1, np.int64)
-    step = max(1, VOXELS_AT_ONCE // parts[:1].size)
-    for first in range(0, len(parts), step):
-        sizes += np.bincount(parts[first : first + step].ravel(), minlength=sizes.size)
+    for slices in _slabs(parts):
+        sizes += np.bincount(parts[slices].ravel(), minlength=sizes.size)
     return 1 + sizes[1:].argmax()
+
+
+def _slabs(parts):
+    """Slices along the first axis, each of few voxels: what is made of them takes little memory."""
+    step = max(1, VOXELS_AT_ONCE // parts[:1].size)
+    return [slice(first, first + step) for first in range(0, len(parts), step)]
