@@ -53,7 +53,7 @@ def refuse(program, error):
 def run(command):
     """Prints a command line (list of str), runs it, and returns its exit status."""
     print(in_words(command), flush=True)
-    with Process(command) as process:
+    with Process(command, worker=MAIN) as process:
         return process.wait()
 
 
