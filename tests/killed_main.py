@@ -25,14 +25,14 @@ from utils import environment, interruption
 POINTS = {
     "rename": ("os", "", "replace"),
     "preprocess": ("utils.kept_copy", "", "prepare_case"),
-    "array": ("numpy", "", "save"),
+    "array": ("numpy", "lib.format", "write_array_header_1_0"),
     "step": ("utils.hooks.training_hook", "TrainingHook", "after_run"),
     "held_out_batch": ("utils.data_loader", "Volumes", "images"),
     "save": ("utils.checkpoints", "tf.train.Saver", "save"),
     "saved": ("utils.checkpoints", "", "write_list"),
     "mask": ("utils.fitting", "", "restore_probabilities"),
     "compress": ("gzip", "GzipFile", "write"),
-    "table": ("utils.report", "", "write"),
+    "table": ("utils.report", "", "write_json"),
     "predicted": ("utils.masks", "MaskWriter", "write"),
 }
 
@@ -49,8 +49,9 @@ def arm(point, number, what):
             sys.stderr.write("signalled {}\n".format(time.monotonic()))
             sys.stderr.flush()
             if point == "array":
-                # Half of it is in the file.
-                arguments[0].write(b"\x93NUMPY" + bytes(np.asarray(arguments[1]).nbytes // 2))
+                # Its beginning is in the file.
+                function(*arguments)
+                arguments[0].write(bytes(int(np.prod(arguments[1]["shape"]) // 2)))
                 arguments[0].flush()
             if point == "save":
                 # While TensorFlow writes.
