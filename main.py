@@ -3,36 +3,46 @@
 
 import sys
 
-from utils import check, environment, job, params, run_lock
-from utils.errors import UserError, comes_from_interrupt
-from utils.modes import CHECK
+from utils import interruption
+from utils.errors import UserError
 from utils.printable import printable
+
+PROGRAM = "main.py"
 
 
 def main(argv=None):
     """Flags -> params -> Runner; returns the exit status."""
-    try:
-        settings = params.from_command_line(argv)
-        if settings["exec_mode"] == CHECK:
-            check.run(settings)
-            return 0
-        cases = job.plan(settings)
-        environment.configure(settings)
-        with run_lock.held(settings, argv):
-            # TensorFlow loads here: after flags and task are known to be good, and its environment is set.
-            from utils.runner import run
-
-            run(settings, cases)
-    except UserError as error:
-        print("main.py: error: {}".format(printable(error, lines=True)), file=sys.stderr)
-        return 2
-    except BaseException as error:
-        if not comes_from_interrupt(error):
-            raise
-        print("main.py: interrupted", file=sys.stderr)
-        return 130
+    with interruption.handled(PROGRAM):
+        try:
+            _run(argv)
+        except BaseException as error:
+            interrupt = interruption.behind(error)
+            if interrupt is not None:
+                return interruption.report(PROGRAM, interrupt)
+            if not isinstance(error, UserError):
+                raise
+            print("{}: error: {}".format(PROGRAM, printable(error, lines=True)), file=sys.stderr)
+            return 2
     return 0
 
 
+def _run(argv):
+    # Here, so that a signal that comes while they load ends in one line too.
+    from utils import check, environment, job, params, run_lock
+    from utils.modes import CHECK
+
+    settings = params.from_command_line(argv)
+    if settings["exec_mode"] == CHECK:
+        check.run(settings)
+        return
+    cases = job.plan(settings)
+    environment.configure(settings)
+    with run_lock.held(settings, argv):
+        # TensorFlow loads here: after flags and task are known to be good, and its environment is set.
+        from utils.runner import run
+
+        run(settings, cases)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.leave(main())

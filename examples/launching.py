@@ -55,7 +55,7 @@ def refuse(program, error):
 def run(command):
     """Prints a command line (list of str), runs it, and returns its exit status."""
     say(in_words(command))
-    with Process(command) as process:
+    with Process(command, worker=MAIN) as process:
         return process.wait()
 
 

@@ -95,7 +95,7 @@ def scaffold(checkpoints_kept):
     scale = [variable for variable in variables if variable.op.name in LOSS_SCALE]
     saved = {_saved_name(variable): variable for variable in variables if variable not in scale}
     saver = tf.train.Saver(saved, sharded=True, max_to_keep=checkpoints_kept, save_relative_paths=True)
-    # ``CheckpointSaverHook`` takes its saver from this collection.
+    # ``CheckpointHook`` takes its saver from this collection.
     tf.add_to_collection(tf.GraphKeys.SAVERS, saver)
     # The local operation also runs where all else comes from a checkpoint.
     local = [tf.train.Scaffold.default_local_init_op(), tf.variables_initializer(scale)]

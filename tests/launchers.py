@@ -8,6 +8,7 @@ import sys
 from typing import List, NamedTuple
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MAIN = os.path.join(PROJECT, "main.py")
 
 
 def run_script(name, *arguments, limit=None):
@@ -84,3 +85,19 @@ class Machine:
         process = self.start(script, *arguments)
         output, errors = process.communicate()
         return Ended(process.returncode, output, errors)
+
+
+def process_of_rank(rank, model_dir):
+    """The id of the running main.py of this model's folder whose launcher gave it this rank, or None."""
+    wanted = "OMPI_COMM_WORLD_RANK={}".format(rank).encode(), "HOROVOD_RANK={}".format(rank).encode()
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/{}/environ".format(number), "rb") as file:
+                environment = file.read().split(b"\0")
+            with open("/proc/{}/cmdline".format(number), "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if words[1:2] == [MAIN.encode()] and set(wanted) & set(environment) and str(model_dir).encode() in words:
+            return int(number)
+    return None

@@ -12,7 +12,7 @@ from command_line import STRUCTURES, TINY, make_task, read_description, read_ima
 from synthetic import grid_of
 
 import main
-from utils import masks
+from utils import job, masks
 
 GOOD = 3
 SORTS = [("image", sort) for sort in IMAGES] + [("label", sort) for sort in LABELS]
@@ -77,7 +77,7 @@ def trained(tmp_path_factory):
     """A run of training on such a task, of which all files are there when the cases are planned."""
     task = Spoilt(tmp_path_factory.mktemp("trained"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main.job, "plan", then(main.job.plan, task.spoil))
+        patch.setattr(job, "plan", then(job.plan, task.spoil))
         # Nobody is measured while training: the held-out ones would not be read before its end.
         task.model_dir = task.data_dir + "_model"
         where = "--data_dir", task.data_dir, "--model_dir", task.model_dir
@@ -96,7 +96,7 @@ def predicted(model, tmp_path_factory):
     images[1:1] = task.image.values()
     task.model_dir = copy
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main.job, "plan", then(main.job.plan, task.spoil))
+        patch.setattr(job, "plan", then(job.plan, task.spoil))
         task.run = Run("--exec_mode", "predict", "--model_dir", copy, "--threads", "1", "--images", *images)
     return task
 

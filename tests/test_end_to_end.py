@@ -3,9 +3,6 @@
 import glob
 import os
 import shutil
-import signal
-import subprocess
-import time
 from typing import Any, Dict
 
 import numpy as np
@@ -16,9 +13,7 @@ from command_line import (
     STRUCTURES,
     TINY,
     TRAINED,
-    Finished,
     checkpoint_steps,
-    command,
     log_lines,
     logged,
     losses,
@@ -183,74 +178,6 @@ class TestResuming:
         assert found == expected
         for name in os.listdir(os.path.join(resumed, "eval")):
             np.testing.assert_array_equal(voxels(resumed, "eval", name), voxels(model.model_dir, "eval", name))
-
-
-def stop(arguments, model_dir, step, how):
-    """Start main.py, end it by a signal once a checkpoint of a step from `step` is there; return a Finished."""
-    process = subprocess.Popen(
-        command(arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-    )
-    try:
-        while process.poll() is None and not any(reached >= step for reached in steps_so_far(model_dir)):
-            time.sleep(0.01)
-        process.send_signal(how)
-        output, errors = process.communicate()
-    finally:
-        process.kill()
-    return Finished(process.returncode, output, errors)
-
-
-def steps_so_far(model_dir):
-    return checkpoint_steps(model_dir) if os.path.isdir(model_dir) else []
-
-
-@pytest.fixture(scope="module")
-def runs(model, tmp_path_factory):
-    """The shared model's training, killed, then ended by Ctrl-C, then let finish, all by one command."""
-    model_dir = str(tmp_path_factory.mktemp("interrupted") / "model")
-    arguments = ("--exec_mode", "train", "--data_dir", model.data_dir, "--model_dir", model_dir) + TINY
-    arguments += ("--train_epochs", EPOCHS)
-    killed = stop(arguments, model_dir, STEPS_PER_EPOCH, signal.SIGKILL)
-    after_kill = checkpoint_steps(model_dir)[-1]
-    ended = stop(arguments, model_dir, after_kill + STEPS_PER_EPOCH, signal.SIGINT)
-    after_end = checkpoint_steps(model_dir)[-1]
-    succeed(*arguments)
-    return {"killed": killed, "ended": ended, "steps": (after_kill, after_end), "model_dir": model_dir}
-
-
-class TestInterruption:
-    def test_it_came_before_the_end(self, runs):
-        assert runs["killed"].status == -signal.SIGKILL
-        after_kill, after_end = runs["steps"]
-        assert STEPS_PER_EPOCH <= after_kill < after_end < LAST_STEP
-
-    def test_ctrl_c_ends_in_one_line(self, runs):
-        assert runs["ended"].status == 130
-        assert "Traceback" not in runs["ended"].errors
-        assert runs["ended"].errors.splitlines()[-1] == "main.py: interrupted"
-
-    def test_the_same_command_finishes_the_run(self, runs, model):
-        assert_equal_values(values(runs["model_dir"], LAST_STEP), values(model.model_dir, LAST_STEP))
-
-    def test_the_log_tells_of_every_step(self, runs, model):
-        # Steps that were lost are logged again, with the same losses.
-        assert losses(runs["model_dir"]) == losses(model.model_dir)
-        seen: Dict[tuple, set] = {}
-        for event in log_lines(runs["model_dir"]):
-            if event["type"] == "LOG" and "loss" in event["data"]:
-                seen.setdefault(tuple(event["step"]), set()).add(event["data"]["loss"])
-        assert all(len(found) == 1 for found in seen.values())
-
-    def test_nothing_unfinished_stays(self, runs, model):
-        kept = [
-            sorted(name for name in os.listdir(folder) if "tfevents" not in name)
-            for folder in (os.path.join(runs["model_dir"], "cache"), os.path.join(model.model_dir, "cache"))
-        ]
-        assert kept[0] == kept[1]
-        assert checkpoint_steps(runs["model_dir"]) == checkpoint_steps(model.model_dir)
 
 
 class TestImages:

@@ -1,4 +1,5 @@
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -6,10 +7,12 @@ from command_line import checkpoint_steps, read_json
 from training_sessions import summaries_in, training_session
 
 from utils.errors import UserError
-from utils.hooks.evaluation_hook import OVERLAYS, EvaluationHook, best_score
+from utils.hooks.evaluation_hook import OVERLAYS, EvaluationHook, best_score, best_step
+from utils.interruption import Interrupted
 from utils.overlays import overlay_png
 from utils.scores import mean_of_defined, soft_dice
 from utils.tf_runtime import tf
+from utils.unfinished import Unfinished
 from utils.workers import Workers
 
 SHAPE = (4, 3, 5)
@@ -53,6 +56,8 @@ class Training:
         self.best_dir = os.path.join(self.model_dir, "best")
         self.workers = Workers()
         self.seen = []
+        self.unfinished = Unfinished()
+        self.asked = lambda: None
 
     def _see(self, images):
         self.seen.append(images)
@@ -81,10 +86,13 @@ class Training:
                 every_epochs=every_epochs,
                 steps_per_epoch=steps_per_epoch,
                 model_dir=self.model_dir,
+                unfinished=self.unfinished,
+                asked=lambda: self.asked(),
             )
             with training_session(self.model_dir, hook) as session:
                 for weight in weights:
-                    session.run(operation, {self._next_weight: weight})
+                    if not session.should_stop():
+                        session.run(operation, {self._next_weight: weight})
 
     def best_weight(self):
         """The weight in the best checkpoint."""
@@ -224,6 +232,55 @@ class TestBest:
             weight, step = tf.get_variable("weight", []), tf.train.create_global_step()
             tf.train.Saver().restore(session, tf.train.latest_checkpoint(str(tmp_path / "moved" / "best")))
             assert session.run([weight, step]) == [WEIGHTS[1], 2]
+
+
+class TestStopping:
+    def test_an_evaluation_that_is_stopped_is_left_to_the_next_run(self, training, logged):
+        # Asked in the second of the three batches of the second epoch's evaluation.
+        training.asked = lambda: signal.SIGTERM if len(training.seen) > 4 else None
+        training.run(WEIGHTS, batch_size=2)
+        assert len(training.seen) == 5 and training.unfinished.is_due
+        assert checkpoint_steps(training.model_dir)[-1] == 2
+        assert [step for step, _ in logged()] == [[1]]
+        training.asked = lambda: None
+        training.run(WEIGHTS[2:4])
+        assert not training.unfinished.is_due
+        assert [step for step, _ in logged()] == [[1], [2], [3], [4]]
+        second = [figures["soft_dice_" + name] for name in STRUCTURES for _, figures in logged()[1:2]]
+        np.testing.assert_allclose(second, expected_dice(training.volumes, WEIGHTS[1]), rtol=1e-5)
+        assert checkpoint_steps(training.best_dir) == [4] and training.best_weight() == WEIGHTS[3]
+
+    def test_one_that_is_left_again_is_still_left(self, training, logged):
+        training.asked = lambda: signal.SIGINT
+        training.run(WEIGHTS[:1])
+        assert training.unfinished.is_due
+        with pytest.raises(Interrupted) as caught:
+            training.run(WEIGHTS[1:2])
+        assert caught.value.number == signal.SIGINT
+        assert training.unfinished.is_due and checkpoint_steps(training.model_dir)[-1] == 1 and logged() == []
+
+
+class TestKilled:
+    def test_between_the_score_and_the_list(self, training):
+        training.run(WEIGHTS[:2])
+        path = os.path.join(training.best_dir, "checkpoint")
+        with open(path, "rb") as file:
+            before = file.read()
+        training.run(WEIGHTS[2:4])
+        assert read_json(training.best_dir, "score.json")["step"] == 4
+        with open(path, "wb") as file:
+            file.write(before)
+        assert best_step(training.best_dir) == 4
+        # A worse one does not replace it, and the list names it again.
+        training.run(WEIGHTS[4:5])
+        assert checkpoint_steps(training.best_dir) == [4] and training.best_weight() == WEIGHTS[3]
+
+    def test_a_best_one_that_is_damaged_is_no_rival(self, training):
+        training.run(WEIGHTS[:4])
+        os.remove(os.path.join(training.best_dir, "model.ckpt-4.index"))
+        assert best_score(training.best_dir) is None
+        training.run(WEIGHTS[4:5])
+        assert checkpoint_steps(training.best_dir) == [5]
 
 
 class TestOtherWorkers:

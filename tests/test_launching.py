@@ -5,6 +5,8 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
+import time
 
 import pytest
 from launchers import PROJECT, Machine
@@ -207,6 +209,76 @@ class TestSignals:
         process, _ = waiting
         process.kill()
         assert process.stdout.readline() == "got TERM\n"
+
+
+# A launcher that starts two workers and ends as Horovod's does: with 1 where one of them did not end with 0.
+LAUNCHER = """
+import os, signal, subprocess, sys
+def end(number, frame):
+    os.write(1, b"launcher got TERM\\n")
+    for worker in workers:
+        worker.kill()
+signal.signal(signal.SIGTERM, end)
+workers = [subprocess.Popen([sys.executable] + sys.argv[1:]) for _ in range(2)]
+sys.exit(any([worker.wait() for worker in workers]))
+"""
+WORKER = """
+import os, signal, sys, time
+def end(number, frame):
+    os.write(1, b"worker got TERM\\n")
+    if sys.argv[1] == "ends":
+        sys.exit(143)
+signal.signal(signal.SIGTERM, end)
+os.write(1, b"worker waits\\n")
+time.sleep(60)
+"""
+# Runs a launcher of the workers of its second argument.
+RUNNER = """
+import sys
+from examples.processes import Process
+with Process([sys.executable] + sys.argv[1:], worker=sys.argv[2]) as process:
+    sys.exit(process.wait())
+"""
+
+
+class TestWorkers:
+    @pytest.fixture
+    def start(self, tmp_path):
+        """Function (what the workers do when they are asked to end) -> the process that runs the launcher."""
+        for name, content in (("launcher.py", LAUNCHER), ("worker.py", WORKER)):
+            (tmp_path / name).write_text(content)
+        started = []
+
+        def run(deed):
+            line = [sys.executable, "-c", RUNNER, str(tmp_path / "launcher.py"), str(tmp_path / "worker.py"), deed]
+            process = subprocess.Popen(line, cwd=PROJECT, stdout=subprocess.PIPE, universal_newlines=True)
+            started.append(process)
+            assert [process.stdout.readline() for _ in range(2)] == ["worker waits\n"] * 2
+            return process
+
+        yield run
+        for process in started:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+    def test_they_get_the_first_signal_and_end_by_themselves(self, start):
+        process = start("ends")
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate()[0] == "worker got TERM\n" * 2
+        assert process.returncode == 143
+
+    def test_the_launcher_gets_the_second(self, start):
+        process = start("stays")
+        for _ in range(3):
+            # Within half a second they are one.
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        assert [process.stdout.readline() for _ in range(2)] == ["worker got TERM\n"] * 2
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert "launcher got TERM\n" in process.communicate()[0]
+        assert process.returncode == 143
 
 
 class TestRealMpirun:

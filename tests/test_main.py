@@ -19,7 +19,6 @@ from command_line import (
 
 import main
 from utils import run_lock
-from utils.errors import comes_from_interrupt
 from utils.progress import say
 
 LOADED = "TensorFlow was loaded"
@@ -318,31 +317,6 @@ class TestPreparation:
         errors = capsys.readouterr().err
         assert "main.py: error: 10 of 10 cases cannot be used:\n" in errors
         assert errors.count(": is empty: get the file again") == 10
-
-
-class TestInterrupt:
-    def raised(self, first, then=None, chained=True):
-        try:
-            try:
-                raise first
-            except BaseException as error:
-                if then is None:
-                    raise
-                raise then from (error if chained else None)
-        except BaseException as error:
-            return error
-
-    def test_itself(self):
-        assert comes_from_interrupt(self.raised(KeyboardInterrupt()))
-
-    @pytest.mark.parametrize("chained", [True, False])
-    def test_what_a_library_makes_of_it(self, chained):
-        error = self.raised(KeyboardInterrupt(), SystemError("returned a result with an error set"), chained)
-        assert comes_from_interrupt(error)
-
-    def test_other_errors(self):
-        assert not comes_from_interrupt(self.raised(ValueError(), SystemError()))
-        assert not comes_from_interrupt(self.raised(SystemExit(0)))
 
 
 class TestTerminal:

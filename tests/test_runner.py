@@ -18,8 +18,6 @@ from command_line import (
     read_image,
     read_json,
     run_here,
-    run_main,
-    succeed,
     succeed_in_turn,
     voxels,
 )
@@ -27,7 +25,7 @@ from shared_model import content, masks, run
 from synthetic import grid_of
 
 import main
-from utils import kept_copy, runner
+from utils import checkpoints, kept_copy, training
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
 
@@ -169,14 +167,40 @@ class TestCheckpoints:
         assert evaluation["checkpoint"] == {"which": "best", "step": best["step"]}
         assert np.mean(list(evaluation["mean"]["soft_dice"].values())) == pytest.approx(best["soft_dice"], abs=1e-5)
 
-    @pytest.mark.parametrize("mode", ["train", "evaluate", "predict"])
-    def test_without_their_list_nothing_starts_anew(self, copied, capsys, mode):
+    @pytest.mark.parametrize("mode", ["evaluate", "predict"])
+    def test_where_the_last_is_damaged_the_one_before_is_used_and_it_says_so(self, copied, capsys, mode):
+        last, before = sorted(checkpoint_steps(copied.model_dir), reverse=True)[:2]
+        with open(os.path.join(copied.model_dir, "model.ckpt-{}.index".format(last)), "r+b") as file:
+            file.truncate(20)
+        files = sorted(os.listdir(copied.model_dir))
+        run(mode, copied)
+        told = [line for line in capsys.readouterr().out.splitlines() if " is damaged (" in line]
+        assert len(told) == 1 and told[0].startswith("{}: model.ckpt-{} is damaged ".format(copied.model_dir, last))
+        assert told[0].endswith(": using model.ckpt-{}".format(before))
+        name = {"evaluate": "evaluation.json", "predict": "predictions.json"}[mode]
+        assert read_json(copied.model_dir, name)["checkpoint"] == {"which": "last", "step": before}
+        # Nothing is put right in a folder that is only read.
+        assert [name for name in files if name not in os.listdir(copied.model_dir)] == []
+
+    def test_training_goes_on_from_the_one_before(self, copied, model, capsys):
+        last, before = sorted(checkpoint_steps(copied.model_dir), reverse=True)[:2]
         os.remove(os.path.join(copied.model_dir, "checkpoint"))
+        os.remove(os.path.join(copied.model_dir, "model.ckpt-{}.index".format(last)))
+        run("train", copied)
+        told = [line for line in capsys.readouterr().out.splitlines() if ": using model.ckpt-" in line]
+        assert len(told) == 1 and told[0].endswith(": using model.ckpt-{}".format(before))
+        assert checkpoint_steps(copied.model_dir) == checkpoint_steps(model.model_dir)
+
+    @pytest.mark.parametrize("mode", ["train", "evaluate", "predict"])
+    def test_where_none_is_good_nothing_starts_anew(self, copied, capsys, mode):
+        for name in os.listdir(copied.model_dir):
+            if name.startswith("model.ckpt-") and ".data" in name:
+                os.remove(os.path.join(copied.model_dir, name))
         before = checkpoint_steps(copied.model_dir)
         arguments = ["--exec_mode", mode, "--data_dir", copied.data_dir, "--model_dir", copied.model_dir]
         assert main.main(arguments) == 2
         last = capsys.readouterr().err.splitlines()[-1]
-        assert last.startswith("main.py: error: {}: has no file".format(copied.model_dir))
+        assert last.startswith("main.py: error: {}: has no checkpoint that can be read (".format(copied.model_dir))
         assert checkpoint_steps(copied.model_dir) == before
         assert not os.path.exists(os.path.join(copied.model_dir, "eval"))
 
@@ -218,7 +242,7 @@ class TestTraining:
         def evaluate(hook, session):
             now[0] += 1000.0
 
-        monkeypatch.setattr(runner, "TrainingHook", functools.partial(TrainingHook, clock=clock))
+        monkeypatch.setattr(training, "TrainingHook", functools.partial(TrainingHook, clock=clock))
         monkeypatch.setattr(EvaluationHook, "_evaluate", evaluate)
         mine = model._replace(model_dir=str(tmp_path / "mine"))
         run("train", mine, "--train_epochs", "2", *TINY)
@@ -239,17 +263,6 @@ class TestTraining:
 
 
 class TestWhatTensorFlowCannotDo:
-    def test_a_damaged_checkpoint_is_one_line(self, tmp_path):
-        data_dir = make_task(tmp_path)
-        options = TINY + ("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", tmp_path / "model")
-        succeed(*options + ("--train_epochs", "1"))
-        for index in (tmp_path / "model").glob("*.index"):
-            index.write_bytes(index.read_bytes()[:20])
-        finished = run_main(*options + ("--train_epochs", "2"))
-        assert finished.status == 2 and "Traceback" not in finished.errors
-        lines = [line for line in finished.errors.splitlines() if line.startswith("main.py: error: ")]
-        assert len(lines) == 1 and "TensorFlow cannot go on" in lines[0]
-
     def test_a_diverged_training_is_one_line(self, tmp_path):
         data_dir = make_task(tmp_path)
         finished = run_here(
@@ -258,4 +271,9 @@ class TestWhatTensorFlowCannotDo:
             *("--input_shape", "16", "16", "16", "--downscale_blocks", "1", "1", "--upscale_blocks", "1"),
         )
         assert finished.status == 2 and "Traceback" not in finished.errors
-        assert "--base_lr 1e+38: training has diverged" in finished.errors
+        (line,) = [line for line in finished.errors.splitlines() if "main.py: error: " in line]
+        assert "--base_lr 1e+38: training has diverged: the loss is nan in step 2 (case_" in line
+        # The first step's update is what spoilt the weights: what was saved before it is good.
+        last = str(tmp_path / "model" / "model.ckpt-0")
+        assert line.endswith("look at these cases; last good checkpoint: " + last)
+        assert checkpoints.damage(last) is None and checkpoint_steps(tmp_path / "model") == [0]

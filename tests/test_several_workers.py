@@ -25,7 +25,7 @@ from command_line import (
     read_json,
     succeed_here,
 )
-from launchers import run_script
+from launchers import process_of_rank, run_script
 from two_hosts import ADDRESSES, TwoHosts, Unavailable
 
 from examples.launching import workers_command
@@ -289,19 +289,3 @@ def wait_for_second_worker(process, model_dir):
             return process_of_rank(1, model_dir)
         time.sleep(0.05)
     raise AssertionError("the workers did not come to the third epoch")
-
-
-def process_of_rank(rank, model_dir):
-    """The id of the running main.py of this model's folder whose launcher gave it this rank."""
-    wanted = "OMPI_COMM_WORLD_RANK={}".format(rank).encode()
-    for number in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open("/proc/{}/environ".format(number), "rb") as file:
-                environment = file.read().split(b"\0")
-            with open("/proc/{}/cmdline".format(number), "rb") as file:
-                words = file.read().split(b"\0")
-        except OSError:
-            continue
-        if wanted in environment and str(model_dir).encode() in words:
-            return int(number)
-    raise AssertionError("no worker of rank {}".format(rank))

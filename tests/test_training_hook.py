@@ -9,6 +9,7 @@ from utils.data_loader import TrainingPlan
 from utils.hooks.training_hook import TrainingHook, write_scalars
 from utils.progress import Progress
 from utils.tf_runtime import tf
+from utils.unfinished import Unfinished
 from utils.workers import Workers
 
 # 5 cases, 2 a batch: an epoch is three steps, of 2, 2 and 1 cases.
@@ -24,6 +25,10 @@ def clock(seconds):
     return iter(np.cumsum(waits)).__next__
 
 
+class Diverged(Exception):
+    pass
+
+
 class Training:
     """Runs of a graph whose loss at each step is known, in a model folder."""
 
@@ -32,23 +37,33 @@ class Training:
         self.plan = TrainingPlan(5, 2, 0, Augmentation())
         self.workers = Workers()
         self.shown = io.StringIO()
+        self.losses = LOSSES
 
-    def run(self, first, last, log_every=100):
-        """Train from a step, where the checkpoint is, up to another one."""
+    def run(self, first, last, log_every=100, unfinished=None):
+        """Train from a step, where the checkpoint is, up to another one; returns what is left unfinished."""
+        unfinished = unfinished or Unfinished()
         with tf.Graph().as_default():
             step = tf.train.create_global_step()
-            loss = tf.gather(tf.constant(LOSSES, tf.float32), step, name="loss")
+            loss = tf.gather(tf.constant(self.losses, tf.float32), step, name="loss")
             with tf.control_dependencies([loss]):
                 operation = tf.assign_add(step, 1)
             total = self.plan.cases_before(last)
             done = self.plan.cases_before(first)
             with Progress(total, "training", "images", initial=done, stream=self.shown) as progress:
                 hook = TrainingHook(
-                    self.workers, self.plan, progress, log_every, self.model_dir, clock(SECONDS[first:last])
+                    self.workers,
+                    self.plan,
+                    progress,
+                    log_every,
+                    self.model_dir,
+                    unfinished,
+                    Diverged,
+                    clock(SECONDS[first:last]),
                 )
                 with training_session(self.model_dir, hook) as session:
                     for _ in range(first, last):
                         session.run(operation)
+        return unfinished
 
     def summaries(self):
         """What TensorBoard reads."""
@@ -146,6 +161,17 @@ class TestResume:
         assert second[1]["images_per_second"] == pytest.approx(rate(4, 6))
         assert third[1]["images_per_second"] == pytest.approx(rate(6, 9))
 
+    @pytest.mark.parametrize("stop", [1, 4, 5])
+    def test_the_mean_loss_of_an_epoch_is_that_of_all_its_cases(self, training, logged, stop):
+        left = training.run(0, stop)
+        begun = stop // 3 * 3
+        assert left.cases == CASES[begun:stop].sum()
+        assert left.loss == pytest.approx((LOSSES * CASES)[begun:stop].sum())
+        left = training.run(stop, 9, unfinished=left)
+        assert (left.cases, left.loss) == (0, 0)
+        epochs = {number: figures["loss"] for number, figures in of_epochs(logged())}
+        assert epochs == pytest.approx({1: mean_loss(0, 3), 2: mean_loss(3, 6), 3: mean_loss(6, 9)})
+
     def test_tensorboard_goes_on_in_the_same_folder(self, training, logged):
         training.run(0, 3)
         training.run(3, 9)
@@ -153,6 +179,19 @@ class TestResume:
         assert [found["training/loss", step] for step in (3, 6, 9)] == pytest.approx(
             [mean_loss(0, 3), mean_loss(3, 6), mean_loss(6, 9)], rel=1e-5
         )
+
+
+class TestDivergence:
+    @pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
+    def test_a_loss_that_is_no_number_ends_it_at_once(self, training, logged, loss):
+        training.losses = np.array(LOSSES)
+        training.losses[4] = loss
+        with pytest.raises(Diverged) as caught:
+            training.run(0, 9, log_every=1)
+        assert caught.value.args == (4, "the loss is {} in".format(loss))
+        assert of_steps(logged())[-1][:2] == (2, 4) and len(of_epochs(logged())) == 1
+        # The step's own weights are those of a checkpoint neither here nor later.
+        assert tf.train.latest_checkpoint(training.model_dir).endswith("-0")
 
 
 class TestOtherWorkers:

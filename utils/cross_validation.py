@@ -4,6 +4,7 @@ Each fold is a run of its own, by one worker, in a folder of its own in ``model_
 """
 
 from utils import model_folder
+from utils.interruption import Interrupted
 from utils.progress import headed
 from utils.runner import Runner
 
@@ -18,9 +19,14 @@ class CrossValidation(Runner):
         """Train this worker's folds one after another, going on where an earlier run was stopped."""
         if self.workers.is_first:
             self._write_settings()
-        for fold, runner in self._own_folds():
-            with headed("fold {}: ".format(fold)):
-                runner.train()
+        try:
+            for fold, runner in self._own_folds():
+                with headed("fold {}: ".format(fold)):
+                    runner.train()
+        except Interrupted:
+            # The others have got the signal as well, and a launcher ends them when one ends.
+            self.workers.wait_for_all()
+            raise
         self._start_log()
         self.workers.wait_for_all()
 

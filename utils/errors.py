@@ -26,10 +26,3 @@ def unusable(errors, cases):
     """One UserError for those of several of so many cases; where they are several, in a line each."""
     between = "\n" if len(errors) > 1 else " "
     return UserError(between.join(["%d of %d cases cannot be used:" % (len(errors), cases)] + list(map(str, errors))))
-
-
-def comes_from_interrupt(error):
-    """Tells whether an exception is Ctrl-C, or what became of it on its way through a library."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None

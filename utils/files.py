@@ -6,9 +6,9 @@ import json
 import os
 import re
 import stat
-import uuid
 
 from utils.errors import CannotWrite, UserError
+from utils.temporary import temporary_name
 
 # Characters of a file's name that its temporary one ends with: its extensions, and no more than names may be long.
 ENDING = 20
@@ -28,7 +28,7 @@ def replace_on_success(path, extension=None, durable=True):
     Raises CannotWrite, a UserError, naming `path` where the system refuses to write; any other error passes through.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, ".{}{}".format(uuid.uuid4().hex, extension or "." + name[-ENDING:]))
+    temporary = os.path.join(folder, temporary_name(extension or "." + name[-ENDING:]))
     try:
         os.makedirs(folder, exist_ok=True)
         yield temporary

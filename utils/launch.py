@@ -8,8 +8,8 @@ import re
 
 # mpirun of Open MPI; horovodrun; MPICH and Intel MPI.
 _SIZE = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
-_LOCAL_SIZE = ("OMPI_COMM_WORLD_LOCAL_SIZE", "HOROVOD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 _RANK = ("OMPI_COMM_WORLD_RANK", "HOROVOD_RANK", "PMI_RANK", "PMIX_RANK")
+_LOCAL_SIZE = ("OMPI_COMM_WORLD_LOCAL_SIZE", "HOROVOD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 # srun --mpi=pmix: SLURM's own variables are those of any step, also of one that starts no MPI.
 _SRUN = "PMIX_RANK"
 _SRUN_SIZE = ("SLURM_STEP_NUM_TASKS",)

@@ -28,4 +28,6 @@ def checkpoint_folders(params):
 
 def has_checkpoint(folder):
     """Tells whether there are checkpoints in a folder, be it that they can be used or not."""
-    return bool(glob.glob(os.path.join(glob.escape(folder), "*.index")))
+    # The list that TensorFlow makes of them tells of those whose index was lost, too.
+    listed = os.path.exists(os.path.join(folder, "checkpoint"))
+    return listed or bool(glob.glob(os.path.join(glob.escape(folder), "*.index")))

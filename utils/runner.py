@@ -5,29 +5,28 @@ From the task to the report: task -> cases -> kept volumes -> batches -> probabi
 
 import functools
 import os
-import tempfile
 
 import dllogger
-from model.model_fn import model_fn, probabilities_of
-from utils import augmentation, data_loader, model_folder, model_settings, predictions, report, run_log, split
+from model.model_fn import model_fn
+from utils import checkpoints, data_loader, model_folder, predictions, report, run_log, split
 from utils import params as params_file
 from utils.case_table import gathered
 from utils.errors import UserError, together, unusable
-from utils.hooks.evaluation_hook import EvaluationHook
-from utils.hooks.training_hook import TrainingHook
+from utils.hooks.evaluation_hook import best_step
+from utils.masks import FOLDER as MASK_FOLDER
 from utils.masks import MaskWriter
 from utils.page import build as page
-from utils.predicting import Pipeline, batch_size_of
+from utils.predicting import Pipeline
 from utils.preparation import Preparation
 from utils.progress import Progress, Silence, say
 from utils.provenance import about_run
 from utils.run_record import RunRecord
 from utils.session_config import cpu_session_config, session_config
+from utils.temporary import remove_leftovers
 from utils.tf_runtime import gpus, scale_loss, tf, version
+from utils.training import Training
 from utils.troubles import told
 from utils.workers import Workers
-
-LAST_CHECKPOINTS_KEPT = 3
 
 
 def run(params, job):
@@ -46,16 +45,11 @@ def run(params, job):
         for part in params["exec_mode"].split("_and_"):
             getattr(runner, part)()
         runner.finish()
-    except tf.estimator.NanLossDuringTrainingError as error:
-        raise UserError(
-            "--base_lr {}: training has diverged, the loss is not a number: use a smaller one with another "
-            "--model_dir".format(params["base_lr"])
-        ) from error
     except (tf.errors.OpError, OSError) as error:
         raise told(error, params["model_dir"]) from error
 
 
-class Runner:
+class Runner(Training):
     """Runs the parts of an execution mode, on this worker's share of the cases; the first worker tells and writes.
 
     Args:
@@ -78,10 +72,16 @@ class Runner:
         self.record = RunRecord(
             functools.partial(about_run, version(), self.workers.size), self.model_dir, self.workers
         )
+        if self.workers.is_first:
+            remove_leftovers(*self._folders_written())
         self.config, notice = session_config(self.params, self.workers)
         self._start_log()
         if notice:
             self._say(notice)
+
+    def _folders_written(self):
+        own = [os.path.join(self.model_dir, name) for name in ("", MASK_FOLDER, page.FOLDER, model_folder.BEST_FOLDER)]
+        return own + [self.params["log_dir"], self.params["cache_dir"]]
 
     def _start_log(self):
         if self.workers.is_first:
@@ -95,77 +95,6 @@ class Runner:
 
     def _progress(self, *arguments, **options):
         return (Progress if self.workers.is_first else Silence)(*arguments, **options)
-
-    def train(self):
-        """Train up to ``train_epochs`` epochs in all, going on from the last checkpoint in ``model_dir``."""
-        if self.workers.is_first:
-            self._write_settings()
-            self._write_split()
-        plan = self._training_plan(len(self.job.training))
-        first_step, last_step = self._last_step(), self.params["train_epochs"] * plan.steps_per_epoch
-        if first_step >= last_step:
-            self._say(
-                "{}: has been trained for {} epochs already".format(self.model_dir, first_step // plan.steps_per_epoch)
-            )
-            return
-        volumes, held_out = self._preparation.training_volumes(self.job)
-        self.record.training(self.job, volumes.kept + held_out.kept, goes_on=first_step > 0)
-        done = {"initial": plan.cases_before(first_step)}
-        with self._progress(plan.cases_before(last_step), "training", "images", **done) as progress:
-            hooks = self._training_hooks(plan, progress, held_out)
-            self._fit(
-                lambda: data_loader.training_dataset(volumes, plan, first_step, last_step), plan, hooks, last_step
-            )
-        self.workers.wait_for_all()
-
-    def _training_hooks(self, plan, progress, held_out):
-        hooks = self.workers.hooks()
-        hooks.append(TrainingHook(self.workers, plan, progress, self.params["log_every"], self.model_dir))
-        # After the hook that times the steps, so that training's images per second leave evaluation out.
-        if self.job.held_out and self.params["evaluate_every"]:
-            hooks.append(self._evaluation_hook(plan, held_out))
-        return hooks
-
-    def _fit(self, batches, plan, hooks, last_step):
-        """Train up to ``last_step``; the first worker keeps checkpoints, the others nothing."""
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = self.model_dir if self.workers.is_first else scratch
-            if self.workers.is_first:
-                # The last hook: an epoch that has its checkpoint has also been measured and logged.
-                steps = self.params["checkpoint_every"] * plan.steps_per_epoch
-                hooks = hooks + [tf.train.CheckpointSaverHook(folder, save_steps=steps)]
-            self._estimator(folder, plan).train(batches, hooks=hooks, max_steps=last_step)
-
-    def _write_settings(self):
-        model_settings.save(model_settings.settings_of(self.params), self.model_dir)
-        self.record.write()
-
-    def _write_split(self):
-        names = [[case.name for case in cases] for cases in (self.job.training, self.job.held_out)]
-        split.write_split(self.model_dir, self.params["train_split"], self.params["split_seed"], *names)
-
-    def _training_plan(self, count):
-        settings = [self.params["batch_size"], self.params["seed"], augmentation.strengths(self.params)]
-        return data_loader.TrainingPlan(count, *settings, workers=self.workers.size, rank=self.workers.rank)
-
-    def _last_step(self):
-        """Optimizer steps that the first worker finds in its last checkpoint; 0 where there is none."""
-        trained = self.workers.is_first and model_folder.has_checkpoint(self.model_dir)
-        step = _step_of(_latest_checkpoint(self.model_dir)) if trained else 0
-        return int(self.workers.gather([[step]])[0, 0])
-
-    def _evaluation_hook(self, plan, held_out):
-        return EvaluationHook(
-            workers=self.workers,
-            volumes=held_out,
-            image_shape=self.params["input_shape"] + [len(self.params["modalities"])],
-            network=functools.partial(probabilities_of, params=self.params),
-            structures=self.structures,
-            batch_size=batch_size_of(self.params),
-            every_epochs=self.params["evaluate_every"],
-            steps_per_epoch=plan.steps_per_epoch,
-            model_dir=self.model_dir,
-        )
 
     def evaluate(self):
         """Score the held-out cases: the probabilities on the network's grid, and the masks written."""
@@ -223,7 +152,7 @@ class Runner:
         say("scores: {}".format(os.path.join(self.model_dir, report.JSON_NAME)))
 
     def _used(self):
-        steps = [_step_of(checkpoint) for checkpoint in self._checkpoints()]
+        steps = [checkpoints.step_of(checkpoint) for checkpoint in self._checkpoints(tell=lambda text: None)]
         return {"checkpoint": {"which": self.params["checkpoint"], "step": steps if self.params["folds"] else steps[0]}}
 
     def predict(self):
@@ -266,9 +195,9 @@ class Runner:
 
     def _use_each(self, cases, use, description):
         """What ``use`` makes of the (Kept, probabilities) of each case, in order, and UserErrors of the others."""
-        checkpoints = self._checkpoints()
-        estimator = self._estimator(self.model_dir, weights=checkpoints)
-        pipeline = Pipeline(self.params, self._preparation.settings, estimator, checkpoints[0], self.record.note)
+        weights = self._checkpoints(self._say)
+        estimator = self._estimator(self.model_dir, weights=weights)
+        pipeline = Pipeline(self.params, self._preparation.settings, estimator, weights[0], self.record.note)
         with self._progress(len(cases), description, "cases") as progress:
             results, errors, trouble = pipeline.use_each(cases, use, progress)
         if trouble and not results:
@@ -276,8 +205,11 @@ class Runner:
         self._problems += [trouble] if trouble else []
         return results, errors
 
-    def _checkpoints(self):
-        return [_latest_checkpoint(folder) for folder in model_folder.checkpoint_folders(self.params)]
+    def _checkpoints(self, tell):
+        """The path of the checkpoint of each model; ``tell`` gets a line where it is not the one to expect."""
+        best = self.params["checkpoint"] == "best"
+        folders = model_folder.checkpoint_folders(self.params)
+        return [checkpoints.last_good(folder, best_step(folder) if best else None, tell) for folder in folders]
 
     def finish(self):
         """Draw the training curves where pictures are asked for, and say where the log is.
@@ -314,7 +246,6 @@ class Runner:
             session_config=self.config,
             save_checkpoints_steps=None,
             save_checkpoints_secs=None,
-            keep_checkpoint_max=LAST_CHECKPOINTS_KEPT,
             save_summary_steps=None,
             log_step_count_steps=None,
         )
@@ -328,18 +259,3 @@ class Runner:
     def _wrap_optimizer(self, optimizer):
         averaged = self.workers.average_gradients(optimizer)
         return scale_loss(averaged) if self.params["amp"] and gpus() else averaged
-
-
-def _latest_checkpoint(folder):
-    checkpoint = tf.train.latest_checkpoint(folder)
-    if checkpoint is None:
-        # The Estimator would go on with fresh weights.
-        raise UserError(
-            '{}: has no file "checkpoint" that names a checkpoint there: put it back, or train in another '
-            "--model_dir".format(folder)
-        )
-    return checkpoint
-
-
-def _step_of(checkpoint):
-    return int(tf.train.load_variable(checkpoint, tf.GraphKeys.GLOBAL_STEP))

@@ -1,15 +1,17 @@
 """Held-out soft Dice at the end of epochs, pictures of a few cases, and the checkpoint that was best by it."""
 
 import os
+import signal
 
 import numpy as np
 
 import dllogger
 from model.layers import MOVING_STATISTICS
-from utils import scores
+from utils import checkpoints, scores
 from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
 from utils.hooks.training_hook import write_scalars
+from utils.interruption import Interrupted
 from utils.model_folder import BEST_FOLDER
 from utils.run_log import metric_name
 from utils.tf_runtime import tf
@@ -18,6 +20,7 @@ from utils.tf_runtime import tf
 OVERLAYS = 3
 # The colour space's number in TensorBoard's images.
 RGBA = 4
+SCORE = "score.json"
 
 
 class EvaluationHook(tf.train.SessionRunHook):
@@ -35,10 +38,25 @@ class EvaluationHook(tf.train.SessionRunHook):
         every_epochs: epochs between two evaluations.
         steps_per_epoch: optimizer steps in an epoch.
         model_dir: the best checkpoint goes into ``<model_dir>/best``.
+        unfinished: the ``utils.unfinished.Unfinished`` that says whether an earlier run left an evaluation to this one.
+        asked: function () -> whether this worker is asked to stop.
+
+    Where one of the workers is, an evaluation is left to the run that goes on, and ``unfinished`` says so.
     """
 
     def __init__(
-        self, workers, volumes, image_shape, network, structures, batch_size, every_epochs, steps_per_epoch, model_dir
+        self,
+        workers,
+        volumes,
+        image_shape,
+        network,
+        structures,
+        batch_size,
+        every_epochs,
+        steps_per_epoch,
+        model_dir,
+        unfinished,
+        asked,
     ):
         self.workers = workers
         self.volumes = volumes
@@ -50,11 +68,14 @@ class EvaluationHook(tf.train.SessionRunHook):
         self.steps_per_epoch = steps_per_epoch
         self.model_dir = model_dir
         self.best_dir = os.path.join(model_dir, BEST_FOLDER)
+        self.unfinished = unfinished
+        self.asked = asked
 
     def begin(self):
         self._images = tf.placeholder(tf.float32, (None,) + self.image_shape, name="held_out_images")
         self._probabilities = self.network(self._images)
         self._gather = self.workers.gatherer(len(self.structures), "held_out_scores")
+        self._gather_asked = self.workers.gatherer(1, "stop_evaluation")
         # Each worker has moving statistics of its own; those of the first are saved, and so are to be measured.
         self._equalise = self.workers.equaliser(tf.get_collection(MOVING_STATISTICS))
         self._step = tf.train.get_global_step()
@@ -62,35 +83,47 @@ class EvaluationHook(tf.train.SessionRunHook):
             self._prepare_to_keep()
 
     def _prepare_to_keep(self):
-        # Relative paths, so that the folder can be moved.
-        self._saver = tf.train.Saver(max_to_keep=1, save_relative_paths=True)
-        kept = tf.train.get_checkpoint_state(self.best_dir)
-        if kept is not None:
-            self._saver.recover_last_checkpoints(kept.all_model_checkpoint_paths)
+        self._saver = tf.train.Saver()
         self._writer = tf.summary.FileWriterCache.get(self.model_dir)
         self._best = best_score(self.best_dir)
+        if self._best is not None:
+            # A run that was killed may have come as far as the score, and not to the list.
+            checkpoints.write_list(self.best_dir, [best_step(self.best_dir)])
 
     def after_create_session(self, session, coord):
         self._done = session.run(self._step)
         if self._done == 0 and self.workers.is_first:
             # What an earlier run in this folder left is no rival to this one.
             self._best = None
+        if self.unfinished.is_due:
+            self.unfinished.is_due = bool(self._evaluate(session))
+            if self.unfinished.is_due:
+                # Nothing new to save.
+                raise Interrupted(self.asked() or signal.SIGTERM)
 
     def after_run(self, run_context, run_values):
         self._done += 1
         if self._done % self.every_steps == 0:
-            self._evaluate(run_context.session)
+            self.unfinished.is_due = bool(run_context.stop_requested or self._evaluate(run_context.session))
+            if self.unfinished.is_due:
+                run_context.request_stop()
 
     def _evaluate(self, session):
+        """Score the held-out cases, tell the result and keep the best; True where that is left to the next run."""
         self._equalise(session)
         per_case = []
         for index, probabilities in enumerate(self._predict(session)):
+            if self.asked():
+                break
             per_case.append(scores.soft_dice(probabilities, self.volumes.label(index))[1:])
             if self.workers.is_first and index < OVERLAYS:
                 self._show(index, probabilities)
+        if self._gather_asked(session, [[bool(self.asked())]]).any():
+            return True
         everyones = self._gather(session, np.reshape(per_case, [-1, len(self.structures)]))
         if self.workers.is_first:
             self._tell(session, scores.mean_of_defined(everyones, axis=0))
+        return False
 
     def _tell(self, session, per_structure):
         figures = {
@@ -125,18 +158,46 @@ class EvaluationHook(tf.train.SessionRunHook):
         self._writer.add_summary(tf.Summary(value=[value]), self._done)
 
     def _keep_best(self, session, mean):
-        os.makedirs(self.best_dir, exist_ok=True)
-        self._saver.save(session, os.path.join(self.best_dir, "model.ckpt"), self._done, write_meta_graph=False)
-        write_json_atomically(os.path.join(self.best_dir, "score.json"), {"step": int(self._done), "soft_dice": mean})
+        score = {"step": int(self._done), "soft_dice": mean}
+        # From when its score is written on, the checkpoint is the best one: `best_step` goes by that.
+        checkpoints.save(
+            self._saver,
+            session,
+            self.best_dir,
+            score["step"],
+            kept=1,
+            write_graph=False,
+            before_listed=lambda: write_json_atomically(os.path.join(self.best_dir, SCORE), score),
+        )
         self._best = mean
 
 
 def best_score(best_dir):
-    """The mean held-out soft Dice of the best checkpoint kept so far, or None; raises UserError if it is damaged."""
-    path = os.path.join(best_dir, "score.json")
+    """The mean held-out soft Dice of the best checkpoint kept so far, or None where there is none that can be read.
+
+    Raises UserError if what is known of it is damaged.
+    """
+    kept = _read_score(best_dir)
+    if kept is None or checkpoints.damage(checkpoints.path_of(best_dir, kept["step"])):
+        return None
+    return kept["soft_dice"]
+
+
+def best_step(best_dir):
+    """The step of the best checkpoint as its score says it, or None; raises UserError if that is damaged."""
+    kept = _read_score(best_dir)
+    return kept and kept["step"]
+
+
+def _read_score(best_dir):
+    path = os.path.join(best_dir, SCORE)
     if not os.path.isfile(path):
         return None
     kept = read_json(path)
-    if not isinstance(kept, dict) or not isinstance(kept.get("soft_dice"), float):
+    if not isinstance(kept, dict) or not isinstance(kept.get("soft_dice"), float) or not _is_count(kept.get("step")):
         raise UserError("{}: holds no Dice: delete the folder, which the next evaluation fills anew".format(path))
-    return kept["soft_dice"]
+    return kept
+
+
+def _is_count(value):
+    return isinstance(value, int) and not isinstance(value, bool)

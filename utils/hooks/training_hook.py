@@ -17,15 +17,20 @@ class TrainingHook(tf.train.SessionRunHook):
         progress: a ``utils.progress.Progress`` that counts images.
         log_every: optimizer steps between two log lines.
         summary_dir: where the epochs' figures go as TensorBoard events.
+        unfinished: the ``utils.unfinished.Unfinished`` of the epoch that an earlier run has begun; on the first worker
+            it holds what all did.
+        diverged: function (step, text) -> the exception for a loss that is not finite.
         clock: function () -> seconds.
     """
 
-    def __init__(self, workers, plan, progress, log_every, summary_dir, clock=time.perf_counter):
+    def __init__(self, workers, plan, progress, log_every, summary_dir, unfinished, diverged, clock=time.perf_counter):
         self.workers = workers
         self.plan = plan
         self.progress = progress
         self.log_every = log_every
         self.summary_dir = summary_dir
+        self.unfinished = unfinished
+        self.diverged = diverged
         self._clock = clock
 
     def begin(self):
@@ -38,6 +43,7 @@ class TrainingHook(tf.train.SessionRunHook):
     def after_create_session(self, session, coord):
         self._done = session.run(self._step)
         self._start_epoch()
+        self._losses += self.unfinished.take_losses()
 
     def _start_epoch(self):
         # Sum of the losses of this worker's cases, and how many cases that were.
@@ -54,7 +60,10 @@ class TrainingHook(tf.train.SessionRunHook):
         self._seconds += self._clock() - self._started
         own = len(self.plan.batch(self._done)[0])
         everyones = self.plan.cases_before(self._done + 1) - self.plan.cases_before(self._done)
-        self._losses += float(run_values.results) * own, own
+        loss = float(run_values.results)
+        if not np.isfinite(loss):
+            raise self.diverged(int(self._done), "the loss is {} in".format(loss))
+        self._losses += loss * own, own
         self._done += 1
         loss = self._losses[0] / max(self._losses[1], 1.0)
         self.progress.update(everyones, loss=loss)
@@ -74,6 +83,7 @@ class TrainingHook(tf.train.SessionRunHook):
         self._start_epoch()
 
     def end(self, session):
+        self.unfinished.loss, self.unfinished.cases = np.sum(self._gather(session, [self._losses]), axis=0).tolist()
         if self.workers.is_first:
             dllogger.flush()
             self._writer.flush()

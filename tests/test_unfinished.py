@@ -1,0 +1,27 @@
+import pytest
+
+from utils.errors import UserError
+from utils.unfinished import Unfinished, from_note
+
+
+@pytest.mark.parametrize("values", [(1.25, 3, False), (0, 0, True), (0.1, 2.0, True)])
+def test_a_note_brings_it_back(values):
+    found = from_note(Unfinished(*values).note(), "model.ckpt-4")
+    assert (found.loss, found.cases, found.is_due) == values
+
+
+def test_where_nothing_is_unfinished_there_is_no_note():
+    assert Unfinished().note() is None
+    found = from_note(None, "model.ckpt-4")
+    assert (found.loss, found.cases, found.is_due) == (0, 0, False)
+
+
+def test_losses_are_taken_once():
+    unfinished = Unfinished(2.5, 4)
+    assert unfinished.take_losses() == (2.5, 4) and unfinished.take_losses() == (0, 0)
+
+
+@pytest.mark.parametrize("note", [{"steps": 1}, {"loss": "much"}, {"loss": None}, [1], "text"])
+def test_a_damaged_note_is_named(note):
+    with pytest.raises(UserError, match=r"model\.ckpt-4\.json: is damaged: delete it"):
+        from_note(note, "model.ckpt-4")

@@ -1,0 +1,144 @@
+"""The part of the runner that trains: checkpoints that a run goes on from, whatever ended the one before."""
+
+import contextlib
+import functools
+import signal
+import tempfile
+
+import numpy as np
+
+from model.model_fn import probabilities_of
+from utils import augmentation, checkpoints, data_loader, interruption, model_folder, model_settings, split, unfinished
+from utils.errors import UserError
+from utils.hooks.checkpoint_hook import CheckpointHook
+from utils.hooks.evaluation_hook import EvaluationHook
+from utils.hooks.stopping_hook import StoppingHook
+from utils.hooks.training_hook import TrainingHook
+from utils.predicting import batch_size_of
+
+LAST_CHECKPOINTS_KEPT = 3
+NAMES_IN_A_MESSAGE = 8
+
+
+class Training:
+    """What a ``utils.runner.Runner``, whose attributes and methods it uses, does in training."""
+
+    def train(self):
+        """Train up to ``train_epochs`` epochs in all, going on from the last checkpoint in ``model_dir``.
+
+        Raises:
+            Interrupted: a signal ended it, after a checkpoint was saved.
+            UserError: the loss is no number any more.
+        """
+        if self.workers.is_first:
+            self._write_settings()
+            self._write_split()
+        plan = self._training_plan(len(self.job.training))
+        first_step, state = self._last_step()
+        last_step = self.params["train_epochs"] * plan.steps_per_epoch
+        if first_step >= last_step and not state.is_due:
+            self._say(
+                "{}: has been trained for {} epochs already".format(self.model_dir, first_step // plan.steps_per_epoch)
+            )
+            return
+        volumes, held_out = self._preparation.training_volumes(self.job)
+        self.record.training(self.job, volumes.kept + held_out.kept, goes_on=first_step > 0)
+        diverged = functools.partial(self._diverged, plan, [kept.case.name for kept in volumes.kept])
+        done = {"initial": plan.cases_before(first_step)}
+        with self._progress(plan.cases_before(last_step), "training", "images", **done) as progress:
+            stopping = StoppingHook(self.workers, interruption.asked)
+            hooks = self._training_hooks(plan, progress, held_out, stopping, state, diverged)
+            # Where an evaluation is all that is left to do, the batches are at their end at once.
+            steps = {"max_steps": last_step} if first_step < last_step else {}
+            self._fit(lambda: data_loader.training_dataset(volumes, plan, first_step, last_step), plan, hooks, **steps)
+        if stopping.has_stopped or state.is_due or interruption.asked():
+            self._stop()
+
+    def _training_hooks(self, plan, progress, held_out, stopping, state, diverged):
+        """All hooks, in the order in which they are to act; the first worker keeps checkpoints, the others nothing."""
+        every = self.params["log_every"]
+        hooks = self.workers.hooks()
+        hooks.append(TrainingHook(self.workers, plan, progress, every, self.model_dir, state, diverged))
+        hooks.append(stopping)
+        # After the hook that times the steps, so that training's images per second leave evaluation out.
+        if self.job.held_out and self.params["evaluate_every"]:
+            hooks.append(self._evaluation_hook(plan, held_out, state))
+        if self.workers.is_first:
+            # The last one: an epoch that has its checkpoint has also been measured and logged.
+            steps = self.params["checkpoint_every"] * plan.steps_per_epoch
+            hooks.append(CheckpointHook(self.model_dir, steps, LAST_CHECKPOINTS_KEPT, state, diverged))
+        return hooks
+
+    def _fit(self, batches, plan, hooks, **steps):
+        with contextlib.ExitStack() as stack:
+            own = self.workers.is_first
+            folder = self.model_dir if own else stack.enter_context(tempfile.TemporaryDirectory())
+            stack.callback(interruption.put_off, False)
+            self._estimator(folder, plan).train(batches, hooks=hooks, **steps)
+            # The first worker has its checkpoint then: a launcher ends all workers when one ends.
+            self.workers.wait_for_all()
+
+    def _stop(self):
+        checkpoint = checkpoints.last_listed(self.model_dir)
+        told = "a checkpoint was saved, {}; the same command goes on from there".format(checkpoint)
+        raise interruption.Interrupted(interruption.asked() or signal.SIGTERM, told)
+
+    def _diverged(self, plan, names, step, told):
+        """The UserError for a step, counted from 0, whose loss or weights are no numbers."""
+        cases = [names[index] for index in plan.batch(step)[0]]
+        more = ", ..." if len(cases) > NAMES_IN_A_MESSAGE else ""
+        last = checkpoints.last_listed(self.model_dir)
+        return UserError(
+            "--base_lr {}: training has diverged: {} step {} ({}{}): use a smaller one with another --model_dir, or "
+            "look at {}; last good checkpoint: {}".format(
+                self.params["base_lr"],
+                told,
+                step + 1,
+                ", ".join(cases[:NAMES_IN_A_MESSAGE]),
+                more,
+                "these cases" if len(cases) > 1 else "this case",
+                last or "none",
+            )
+        )
+
+    def _write_settings(self):
+        model_settings.save(model_settings.settings_of(self.params), self.model_dir)
+        self.record.write()
+
+    def _write_split(self):
+        names = [[case.name for case in cases] for cases in (self.job.training, self.job.held_out)]
+        split.write_split(self.model_dir, self.params["train_split"], self.params["split_seed"], *names)
+
+    def _training_plan(self, count):
+        settings = [self.params["batch_size"], self.params["seed"], augmentation.strengths(self.params)]
+        return data_loader.TrainingPlan(count, *settings, workers=self.workers.size, rank=self.workers.rank)
+
+    def _last_step(self):
+        """Optimizer steps in the last checkpoint that the first worker can read, 0 where there is none; and its state.
+
+        The state is an ``Unfinished``, whose losses the first worker alone has. TensorFlow goes on from the checkpoint
+        that the folder's list names: that is this one from now on.
+        """
+        step, state = 0, unfinished.Unfinished()
+        if self.workers.is_first and model_folder.has_checkpoint(self.model_dir):
+            checkpoint = checkpoints.go_on_from_last_good(self.model_dir)
+            step = checkpoints.step_of(checkpoint)
+            state = unfinished.from_note(checkpoints.note_of(checkpoint), checkpoint)
+        step, is_due = np.sum(self.workers.gather([[step, state.is_due]]), axis=0)
+        state.is_due = bool(is_due)
+        return int(step), state
+
+    def _evaluation_hook(self, plan, held_out, state):
+        return EvaluationHook(
+            workers=self.workers,
+            volumes=held_out,
+            image_shape=self.params["input_shape"] + [len(self.params["modalities"])],
+            network=functools.partial(probabilities_of, params=self.params),
+            structures=self.structures,
+            batch_size=batch_size_of(self.params),
+            every_epochs=self.params["evaluate_every"],
+            steps_per_epoch=plan.steps_per_epoch,
+            model_dir=self.model_dir,
+            unfinished=state,
+            asked=interruption.asked,
+        )
