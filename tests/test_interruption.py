@@ -113,9 +113,10 @@ class TestReport:
         assert interruption.report("program", KeyboardInterrupt()) == 130
         assert capsys.readouterr().err == "program: interrupted\n"
 
-    @pytest.mark.parametrize("rank", ["OMPI_COMM_WORLD_RANK", "HOROVOD_RANK"])
-    def test_the_other_workers_say_nothing(self, capsys, monkeypatch, rank):
-        monkeypatch.setenv(rank, "1")
+    @pytest.mark.parametrize("prefix", ["OMPI_COMM_WORLD", "HOROVOD"])
+    def test_the_other_workers_say_nothing(self, capsys, monkeypatch, prefix):
+        monkeypatch.setenv(prefix + "_SIZE", "2")
+        monkeypatch.setenv(prefix + "_RANK", "1")
         assert interruption.report("program", Interrupted(signal.SIGTERM)) == 143
         assert capsys.readouterr().err == ""
 
