@@ -127,14 +127,6 @@ class TestWriting:
         phantom_stack.write_task(str(tmp_path), 1, progress=lambda: calls.append(1))
         assert len(calls) == 9
 
-    def test_an_interruption_leaves_nothing(self, tmp_path):
-        def interrupt():
-            raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            phantom_stack.write_task(str(tmp_path), 1, progress=interrupt)
-        assert os.listdir(str(tmp_path)) == []
-
     def test_a_stack_that_is_there_stays(self, tmp_path):
         directory = phantom_stack.write_task(str(tmp_path), 1)
         before = content_of(directory)

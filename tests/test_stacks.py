@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from command_line import PROJECT
 from PIL import Image
 
-from utils.errors import UserError
+from utils.errors import UnusableFile, UserError
 from utils.stacks import (
     Page,
     describe,
@@ -151,7 +151,7 @@ class TestReadMask:
         mask = np.zeros(SHAPE, np.float32)
         mask[0, : len(values)] = values
         path = saved(tmp_path / "labels.tif", mask, mask)
-        with pytest.raises(UserError, match=r"labels\.tif: page 2: " + match):
+        with pytest.raises(UnusableFile, match=r"labels\.tif: page 2: " + match):
             read_mask(pages_of(path)[1], SHAPE, classes)
 
     def test_another_size(self, tmp_path):
@@ -224,7 +224,7 @@ class TestWriteMasks:
         )
         ended = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, stderr=subprocess.PIPE)
         assert ended.returncode == 1
-        assert b"UserError: " in ended.stderr and b"masks.tif: cannot be written" in ended.stderr
+        assert b"CannotWrite: " in ended.stderr and b"masks.tif: cannot be written" in ended.stderr
         assert os.listdir(str(tmp_path)) == []
 
     def test_what_is_no_stack_of_masks(self, tmp_path):
@@ -273,12 +273,18 @@ class TestBadInput:
         saved(path, *[grey(number, (40, 30)) for number in range(5 if extension == ".tif" else 1)])
         content = path.read_bytes()
         path.write_bytes(content[: int(kept * len(content))])
-        with pytest.raises(UserError, match=r"stack\.(tif: is|png: cannot be read as an image)"):
+        with pytest.raises(UnusableFile, match=r"stack\.(tif: is|png: cannot be read as an image)"):
             read_all(str(path))
 
     @pytest.mark.parametrize("name", ["none.tif", "none.png"])
     def test_missing(self, tmp_path, name):
         with pytest.raises(UserError, match=name.replace(".", r"\.") + r": cannot be read \(No such file"):
+            read_all(str(tmp_path / name))
+
+    @pytest.mark.parametrize("name", ["pipe.tif", "pipe.png"])
+    def test_a_pipe_is_not_waited_for(self, tmp_path, name):
+        os.mkfifo(str(tmp_path / name))
+        with pytest.raises(UnusableFile, match="cannot be read: is no file"):
             read_all(str(tmp_path / name))
 
     @pytest.mark.parametrize("name", ["stack.nii.gz", "stack.jpg", "stack"])

@@ -7,13 +7,14 @@ channels [X, Y, C], x to the right and y down.
 
 import functools
 import os
+import stat
 import threading
 from typing import NamedTuple, Optional
 
 import numpy as np
 import SimpleITK as sitk
 
-from utils.errors import UserError
+from utils.errors import CannotWrite, UnusableFile, UserError
 from utils.files import replace_on_success
 from utils.tiff_header import MOST_PIXELS, TiffError, check_file
 
@@ -52,32 +53,32 @@ def pages_of(path):
 def read_page(page):
     """Return a page as np.float32 [X, Y, C]: one channel where it is grey, three where it is in colour.
 
-    Raises UserError for a file that cannot be read, and for pixels that are not finite.
+    Raises UnusableFile for a file that cannot be read, and for pixels that are not finite.
     """
     pixels = _pixels(page).astype(np.float32)
     if not np.isfinite(pixels).all():
-        raise UserError("%s: has pixels that are not finite numbers: repair or leave out this image" % _told(page))
+        raise UnusableFile("%s: has pixels that are not finite numbers: repair or leave out this image" % _told(page))
     return pixels
 
 
 def read_mask(page, shape, classes):
     """Return a page of a mask as np.uint8 [X, Y] of values 0 to `classes` - 1.
 
-    `shape` is the (X, Y) of its image. Of two classes the second may be white, 255. Raises UserError for a file that
+    `shape` is the (X, Y) of its image. Of two classes the second may be white, 255. Raises UnusableFile for a file that
     cannot be read, one of another size, and for values that mean no class.
     """
     pixels = _pixels(page)
     if pixels.shape[:2] != tuple(shape):
-        raise UserError("%s: has %d by %d pixels, its image %d by %d" % ((_told(page),) + pixels.shape[:2] + shape))
+        raise UnusableFile("%s: has %d by %d pixels, its image %d by %d" % ((_told(page),) + pixels.shape[:2] + shape))
     if pixels.shape[-1] > 1 and (pixels != pixels[..., :1]).any():
-        raise UserError("%s: is in colour: masks are grey, with the number of a class in each pixel" % _told(page))
+        raise UnusableFile("%s: is in colour: masks are grey, with the number of a class in each pixel" % _told(page))
     values = pixels[..., 0]
     found = np.unique(values)
     white = classes == 2 and WHITE in found
     wrong = found[~np.isin(found, [0, WHITE] if white else range(classes))]
     if wrong.size:
         meaning = "0 and 255" if white else "whole numbers from 0 to %d" % (classes - 1)
-        raise UserError("%s: has the value %g: masks of this task hold %s" % (_told(page), wrong[0], meaning))
+        raise UnusableFile("%s: has the value %g: masks of this task hold %s" % (_told(page), wrong[0], meaning))
     return (values == WHITE if white else values).astype(np.uint8)
 
 
@@ -119,7 +120,7 @@ def write_masks(masks, classes, path):
 def write_stack(pages, path):
     """Write pages, np.uint8 [X, Y] of one shape, as a TIFF file (.tif).
 
-    The file appears only when it is complete. Raises UserError when it cannot be written.
+    The file appears only when it is complete. Raises CannotWrite when it cannot be written.
     """
     stack = np.stack([page.T for page in pages])  # [pages, Y, X]
     if stack.dtype != np.uint8 or stack.ndim != 3:
@@ -129,9 +130,9 @@ def write_stack(pages, path):
             sitk.WriteImage(sitk.GetImageFromArray(stack), temporary)
             written = len(check_file(temporary))
         except (RuntimeError, TiffError) as error:
-            raise UserError("%s: cannot be written (%s)" % (path, _last_line(error))) from error
+            raise CannotWrite("%s: cannot be written (%s)" % (path, _last_line(error))) from error
         if written != len(stack):
-            raise UserError("%s: cannot be written: %d of its %d pages are there" % (path, written, len(stack)))
+            raise CannotWrite("%s: cannot be written: %d of its %d pages are there" % (path, written, len(stack)))
 
 
 def describe(data_dir):
@@ -184,12 +185,15 @@ def _pixels(page):
         try:
             state = os.stat(page.path)
         except OSError as error:
-            raise UserError("%s: cannot be read (%s)" % (page.path, error.strerror)) from error
+            raise UnusableFile("%s: cannot be read (%s)" % (page.path, error.strerror)) from error
+        if not stat.S_ISREG(state.st_mode):
+            # A pipe would be waited for.
+            raise UnusableFile("%s: cannot be read: is no file" % page.path)
         pages = (_read_file if page.number is None else _kept_file)(page.path, state.st_mtime_ns, state.st_size)
     if page.number is None and len(pages) > 1:
-        raise UserError("%s: has %d pages: in a folder each file is one image" % (page.path, len(pages)))
+        raise UnusableFile("%s: has %d pages: in a folder each file is one image" % (page.path, len(pages)))
     if (page.number or 0) >= len(pages):
-        raise UserError("%s: has %d pages, not %d" % (page.path, len(pages), page.number + 1))
+        raise UnusableFile("%s: has %d pages, not %d" % (page.path, len(pages), page.number + 1))
     pixels = pages[page.number or 0].transpose(1, 0, 2)  # [X, Y, C]
     return pixels[..., :3] if pixels.shape[-1] == 4 else pixels
 
@@ -204,17 +208,17 @@ def _read_file(path, changed, size):
     try:
         reader.ReadImageInformation()
         if np.prod(reader.GetSize(), dtype=np.float64) > MOST_PIXELS:
-            raise UserError("%s: has more than %d pixels" % (path, MOST_PIXELS))
+            raise UnusableFile("%s: has more than %d pixels" % (path, MOST_PIXELS))
         image = reader.Execute()
     except RuntimeError as error:
-        raise UserError("%s: cannot be read as an image (%s)" % (path, _last_line(error))) from error
+        raise UnusableFile("%s: cannot be read as an image (%s)" % (path, _last_line(error))) from error
     pixels = sitk.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() == 1:
         pixels = pixels[..., np.newaxis]
     if image.GetDimension() == 2:
         pixels = pixels[np.newaxis]
     if len(pixels) != expected or pixels.ndim != 4 or pixels.shape[-1] not in (1, 3, 4):
-        raise UserError(
+        raise UnusableFile(
             "%s: %d of its %d pages can be read, of %d channels: save it as grey or RGB pages of one size"
             % (path, len(pixels), expected, pixels.shape[-1])
         )
@@ -233,9 +237,9 @@ def _tiff_pages(path):
             raise TiffError("has pages of several sizes: save each as a file of its own in a folder")
         return pages
     except TiffError as error:
-        raise UserError("%s: %s" % (path, error)) from error
+        raise UnusableFile("%s: %s" % (path, error)) from error
     except OSError as error:
-        raise UserError("%s: cannot be read (%s)" % (path, error.strerror)) from error
+        raise UnusableFile("%s: cannot be read (%s)" % (path, error.strerror)) from error
 
 
 def _stem(path):

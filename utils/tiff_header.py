@@ -4,6 +4,7 @@ libtiff, and ITK with it, takes a file that is cut off between two pages for one
 """
 
 import os
+import stat
 import struct
 from typing import NamedTuple
 
@@ -30,6 +31,9 @@ def check_file(path):
     Raises TiffError for a file that is no TIFF, is cut off or damaged, or has more pixels than can be worked with;
     OSError for one that cannot be opened.
     """
+    if stat.S_ISFIFO(os.stat(path).st_mode):
+        # It would be waited for.
+        raise TiffError("cannot be read: is no file")
     with open(path, "rb") as file:
         directories = _Directories(file, os.path.getsize(path))
         pages, seen, at = [], set(), directories.first
