@@ -124,7 +124,7 @@ FILES: Dict[str, Bad] = {
         _header(42, "3h", 32767, 32767, 32767), "its 32767 x 32767 x 32767 voxels need at least .* GB of memory, and "
     ),
     "a header of negative size": Bad(_header(42, "h", -14), "has impossible dimensions"),
-    "a header of voxels far away": Bad(_header(108, "f", 1e9), "is cut off: it holds 0 bytes"),
+    "a header of voxels far away": Bad(_header(108, "f", 1e9), "says that its voxels begin at byte"),
     "not a number": Bad(_voxel(np.nan), "has voxels that are not finite"),
     "infinite": Bad(_voxel(np.inf), "has voxels that are not finite"),
     "zero spacing": Bad(_header(80, "f", 0), "has voxels of the size 0 x 1.1 x 2.9"),

@@ -196,7 +196,8 @@ def own(model, tmp_path):
 class TestLater:
     """What only goes wrong when the mask is to be written: the scan is read again then."""
 
-    @pytest.mark.parametrize("sort", ["missing", "a folder", "cut off"])
+    # What is cut off of the voxels then matters no more: the mask needs the header alone.
+    @pytest.mark.parametrize("sort", ["missing", "a folder"])
     def test_a_scan_that_changes_between_reading_and_writing(self, own, monkeypatch, sort):
         image = os.path.join(own.data_dir, "imagesTs", "case_11.nii.gz")
         write = masks.MaskWriter.write

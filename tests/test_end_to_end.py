@@ -73,7 +73,7 @@ class TestWhatIsLeftBehind:
         events = {name for name in names if name.startswith("events.out.tfevents.")}
         assert names - checkpoints - events == {
             *("params.json", "split.json", "dllogger.json", "evaluation.json", "evaluation.csv"),
-            *("training_curves.png", "eval", "report", "best", "cache", "checkpoint", "graph.pbtxt"),
+            *("training_curves.png", "eval", "report", "best", "cache", "checkpoint"),
         }
         assert events and checkpoint_steps(model.model_dir) == sorted(kept)
         assert sorted(os.listdir(os.path.join(model.model_dir, "eval"))) == sorted(

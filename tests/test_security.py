@@ -135,7 +135,7 @@ class TestCheckpoints:
         shutil.copytree(model.model_dir, model_dir)
         masks = glob.glob(os.path.join(model_dir, "eval", "*.nii.gz"))
         expected = {path: voxels(path) for path in masks}
-        graphs = glob.glob(os.path.join(model_dir, "*.meta")) + glob.glob(os.path.join(model_dir, "graph.pbtxt"))
+        graphs = glob.glob(os.path.join(model_dir, "*.meta"))
         assert len(graphs) > 1 and masks
         for path in graphs:
             with open(path, "wb") as file:

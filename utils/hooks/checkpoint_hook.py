@@ -30,9 +30,7 @@ class CheckpointHook(tf.train.SessionRunHook):
         self._writer = tf.summary.FileWriterCache.get(self.folder)
 
     def after_create_session(self, session, coord):
-        graph = tf.get_default_graph()
-        tf.train.write_graph(graph.as_graph_def(add_shapes=True), self.folder, "graph.pbtxt")
-        self._writer.add_graph(graph)
+        self._writer.add_graph(tf.get_default_graph())
         self._done = session.run(self._step)
         # TensorBoard then forgets what an earlier run showed of the steps that are to be done again.
         self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), self._done + 1)
@@ -48,6 +46,7 @@ class CheckpointHook(tf.train.SessionRunHook):
     def end(self, session):
         if self._saved != self._done:
             self._save(session)
+        self._writer.flush()
 
     def _save(self, session):
         if not session.run(self._all_finite):
