@@ -92,8 +92,9 @@ def data_dir(tmp_path_factory):
 
 
 # Slow and long enough for what is learnt not to depend on how the batches fall.
-EPOCHS, MEASURED = 80, 4
-STEADY = TINY + ("--exec_mode", "train_and_evaluate", "--base_lr", "0.0005", "--train_epochs", EPOCHS)
+EPOCHS, MEASURED = 48, 4
+STEADY = TINY + ("--exec_mode", "train_and_evaluate", "--base_lr", "0.001", "--lr_schedule", "cosine")
+STEADY += ("--train_epochs", EPOCHS)
 
 
 @pytest.fixture(scope="module")
