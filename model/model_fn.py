@@ -99,7 +99,8 @@ def scaffold(checkpoints_kept):
     tf.add_to_collection(tf.GraphKeys.SAVERS, saver)
     # The local operation also runs where all else comes from a checkpoint.
     local = [tf.train.Scaffold.default_local_init_op(), tf.variables_initializer(scale)]
-    ready = tf.report_uninitialized_variables(list(saved.values()))
+    # The identity, since TensorFlow complains of a report that is never run, as where a checkpoint cannot be read.
+    ready = tf.identity(tf.report_uninitialized_variables(list(saved.values())))
     return tf.train.Scaffold(saver=saver, local_init_op=tf.group(*local), ready_for_local_init_op=ready)
 
 

@@ -29,6 +29,7 @@ import main  # noqa: E402
 from examples import launching  # noqa: E402
 from utils import archives, grid, kept_copy, params, recipes, tasks, volumes  # noqa: E402
 from utils.errors import UserError  # noqa: E402
+from utils.flags import FLAGS  # noqa: E402
 from utils.modes import CHECK, MODES  # noqa: E402
 from utils.page import build  # noqa: E402
 from utils.parser import build_parser  # noqa: E402
@@ -205,7 +206,7 @@ def flag_seeds():
     lines = [["main.py"] + start + ["--exec_mode", mode] for mode in MODES]
     lines += [["main.py"] + start + ["--benchmark", "--exec_mode", "train", "--output", "benchmark.json"]]
     lines += [["main.py", "--exec_mode", "predict", "--model_dir", "model", "--images", "task/imagesTs/t.nii.gz"]]
-    for flag in params.FLAGS.values():
+    for flag in FLAGS.values():
         value = recipes.defaults("tuned")[flag.name]
         words = [str(word) for word in (value if isinstance(value, list) else [value])]
         lines.append(["main.py"] + start + ["--" + flag.name] + (["1", "1", "1"] if value is None else words))

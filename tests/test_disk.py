@@ -265,4 +265,6 @@ class TestData:
         assert trained["data"]["held_out"] == evaluated["data"]["held_out"] == expected
         assert predicted["data"]["predicted"]["cases"] == TEST_CASES and len(predicted["data"]) == 1
         assert trained["command"].startswith("main.py --input_shape 16 16 16 ")
-        assert trained["versions"] == predicted["versions"] and trained["host"]["cpu"]
+        # Horovod's is there where it is loaded, which in this process it may be by now.
+        assert dict(trained["versions"], horovod=None) == dict(predicted["versions"], horovod=None)
+        assert trained["host"]["cpu"]
