@@ -87,6 +87,7 @@ class TestRefusal:
 CHECK_WITH_LITTLE = """
 import resource, sys
 import main
+from utils import check, environment, job, params, run_lock
 with open("/proc/self/status") as file:
     taken = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmSize"))
 allowed = taken + int(sys.argv[2])
