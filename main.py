@@ -16,6 +16,8 @@ def main(argv=None):
         try:
             _run(argv)
         except BaseException as error:
+            # What is told from here on is not to be cut short.
+            interruption.put_off(True)
             interrupt = interruption.behind(error)
             if interrupt is not None:
                 return interruption.report(PROGRAM, interrupt)

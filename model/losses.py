@@ -35,8 +35,8 @@ def training_loss(params, logits, label, weights=None):
 
 def coarser_label(label, stride):
     """uint8 [N, X, Y, Z] -> [N, X/stride, Y/stride, Z/stride]: of each block of voxels the one next to its middle."""
-    middle = stride // 2
-    return label[:, middle::stride, middle::stride, middle::stride]
+    blocks = slice(stride // 2, None, stride)
+    return label[(slice(None),) + (blocks,) * (label.shape.ndims - 1)]
 
 
 def segmentation_loss(params, logits, label, weights=None):

@@ -134,6 +134,16 @@ class TestGoodTask:
         _, errors = process.communicate()
         assert process.returncode == 0 and "Traceback" not in errors and "BrokenPipe" not in errors
 
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+    def test_an_output_that_takes_nothing(self, task, tmp_path):
+        command = [sys.executable, MAIN, "--exec_mode", "check", "--data_dir", task, "--model_dir", str(tmp_path)]
+        with open("/dev/full", "w") as full:
+            finished = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, universal_newlines=True)
+        assert finished.returncode == 2
+        assert finished.stderr.endswith(
+            "main.py: error: standard output: cannot be written (No space left on device)\n"
+        )
+
     def test_cases_do_not_wait_in_memory(self, task, monkeypatch, found):
         # With one thread, no more than two findings are under way while the first is handed out.
         order = []

@@ -72,6 +72,13 @@ class TestSteps:
         starts = [event.step for event in training.events() if event.session_log.status == tf.SessionLog.START]
         assert starts == [1, 7]
 
+    def test_the_first_one_is_not_written_again(self, training, monkeypatch):
+        training.run(0, kept=9)
+        # As where a kill comes while it is: there would be no other.
+        monkeypatch.setattr(checkpoints, "save", None)
+        training.run(0, kept=9)
+        assert checkpoint_steps(training.folder) == [0]
+
     def test_what_is_unfinished_goes_with_it(self, training):
         training.run(6, unfinished=Unfinished(1.5, 3, False))
         path = checkpoints.path_of(training.folder, 6)

@@ -115,12 +115,12 @@ class TestRunningOut:
         )
         assert finished.returncode == 2, finished.stderr
         told = finished.stderr.partition("main.py: error: ")[2]
-        assert re.match(
-            "1 of 2 cases cannot be used: {}: (takes more|cannot be read .*) memory".format(path), told
-        ), told
+        assert re.match("1 of 2 cases cannot be used: {}: takes more memory".format(path), told), told
         assert "case_00  training" in finished.stdout
 
-    @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("Failed to allocate memory for image.")])
+    @pytest.mark.parametrize(
+        "error", [MemoryError(), RuntimeError("Failed to allocate memory for image."), RuntimeError("std::bad_alloc")]
+    )
     def test_of_any_library(self, error):
         with pytest.raises(UnusableFile, match="^scan.nii: takes more memory than there is: leave it out"):
             with memory.running_out_over("scan.nii"):

@@ -117,7 +117,7 @@ class TestRuns:
     def test_there_are_none(self, tmp_path, model_dir, stored):
         assert model_settings.runs(str(tmp_path)) == model_settings.runs(model_dir) == []
 
-    @pytest.mark.parametrize("damaged", [{"started": "first"}, ["first"], None])
+    @pytest.mark.parametrize("damaged", [{"started": "first"}, ["first"], [{"data": None}], None])
     def test_damaged_ones_are_named(self, stored, model_dir, damaged):
         model_settings.save(dict(stored, runs=damaged), model_dir)
         with pytest.raises(UserError, match='params.json: is damaged, "runs" is not a list of records'):

@@ -15,6 +15,16 @@ class TestCheckFile:
     def test_dimensions(self, tmp_path, name, shape):
         assert check_file(written(tmp_path / name, raw_nifti(array=scan(shape=shape)))).dimensions == shape
 
+    def test_axes_of_one_behind_the_fourth_do_not_count(self, tmp_path):
+        content = raw_nifti(array=scan(shape=(5, 7, 4, 1, 1)))
+        assert check_file(written(tmp_path / "scan.nii", content)).dimensions == (5, 7, 4, 1)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+    def test_a_pipe_is_not_waited_for(self, tmp_path):
+        os.mkfifo(str(tmp_path / "scan.nii"))
+        with pytest.raises(HeaderError, match="^is a pipe, no file$"):
+            read_header(str(tmp_path / "scan.nii"))
+
     def test_byte_order_does_not_show(self, tmp_path):
         sform = (1,) + affine("oblique")
         little, big = (

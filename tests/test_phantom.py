@@ -205,6 +205,10 @@ class TestSeeds:
     def test_seed_is_kept_with_the_task(self, task):
         assert phantom.seed_of(task) == SEED
 
+    def test_another_task_has_none(self, tmp_path):
+        (tmp_path / "dataset.json").write_text("[]")
+        assert phantom.seed_of(str(tmp_path)) is None
+
 
 class TestEdgeCases:
     def test_progress_is_told_case_by_case(self, tmp_path):

@@ -18,6 +18,7 @@ from utils.environment import threads
 from utils.errors import UserError, unusable
 from utils.files import write_json_atomically
 from utils.job import Job
+from utils.large_scans import turn_of
 from utils.overlap import overlapped
 from utils.preprocessing import check_memory, check_scan
 from utils.progress import Progress, say
@@ -68,7 +69,7 @@ def run(params):
     _tell(table_lines(findings, task.labels[1:]) + summary_lines(findings, task, settings))
     if params["output"]:
         write_json_atomically(params["output"], as_json(findings, task))
-        say("findings: {}".format(params["output"]))
+        _tell(["findings: {}".format(params["output"])])
     _refuse(findings, problem)
 
 
@@ -79,29 +80,37 @@ def _tell(lines):
     except BrokenPipeError:
         # Whoever read it, such as `head`, has seen enough. What is left in the buffer must go somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise UserError("standard output: cannot be written ({})".format(error.strerror)) from error
 
 
 def examined(task, case, part):
     """The ``Finding`` of one case by itself."""
     problems: List[str] = []
-    channels = _tried(lambda: _channels(case, task), problems)
-    label = None
-    if case.label is not None:
-        like = channels[0] if channels else None
-        label = _tried(lambda: read_label(case.label, like, len(task.labels)), problems)
     facts: Dict[str, Any] = dict.fromkeys(("size", "spacing", "axes", "intensities", "content", "voxels"))
-    if channels:
-        facts.update(_facts(channels))
-        if label is not None:
-            values = sitk.GetArrayViewFromImage(label)
-            facts["voxels"] = [int(np.count_nonzero(values == value)) for value in range(1, len(task.labels))]
+    with turn_of(case.image):
+        _tried(lambda: _examine(task, case, facts, problems), problems)
     return Finding(case, part, problems=tuple(problems), warnings=_warnings(facts, task), **facts)
+
+
+def _examine(task, case, facts, problems):
+    """Put what a case is into ``facts``, and what is wrong with it into ``problems``."""
+    with memory.running_out_over(case.image):
+        channels = _tried(lambda: _channels(case, task), problems)
+        label = None
+        if case.label is not None:
+            like = channels[0] if channels else None
+            label = _tried(lambda: read_label(case.label, like, len(task.labels)), problems)
+        if channels:
+            facts.update(_facts(channels))
+            if label is not None:
+                values = sitk.GetArrayViewFromImage(label)
+                facts["voxels"] = [int(np.count_nonzero(values == value)) for value in range(1, len(task.labels))]
 
 
 def _channels(case, task):
     check_scan(case.image, {"channels": len(task.modalities)})
-    with memory.running_out_over(case.image):
-        return read_channels(case.image)
+    return read_channels(case.image)
 
 
 def _tried(read, problems):

@@ -78,6 +78,12 @@ def note_of(checkpoint):
     return read_json(checkpoint + NOTE) if os.path.exists(checkpoint + NOTE) else None
 
 
+def forget_note(checkpoint):
+    """Remove the note that was saved with a checkpoint, if there is one."""
+    if os.path.exists(checkpoint + NOTE):
+        os.remove(checkpoint + NOTE)
+
+
 def write_list(folder, steps):
     """Write the list of the checkpoints of some steps, of which the last one is the one to go on from."""
     lines = ['model_checkpoint_path: "{}-{}"'.format(NAME, steps[-1])]

@@ -4,7 +4,7 @@ Each fold is a run of its own, by one worker, in a folder of its own in ``model_
 """
 
 from utils import model_folder
-from utils.interruption import Interrupted
+from utils.interruption import Interrupted, put_off
 from utils.progress import headed
 from utils.runner import Runner
 
@@ -24,7 +24,8 @@ class CrossValidation(Runner):
                 with headed("fold {}: ".format(fold)):
                     runner.train()
         except Interrupted:
-            # The others have got the signal as well, and a launcher ends them when one ends.
+            # The others have got the signal as well, and a launcher ends them when one ends: theirs may take longer.
+            put_off(True)
             self.workers.wait_for_all()
             raise
         self._start_log()

@@ -44,37 +44,39 @@ def keep(cases, settings, directory, progress=None, later=()):
     _make_directory(directory)
     # Threads do, as SimpleITK, zlib and hashlib work outside Python's lock; and they are safe beside TensorFlow.
     with concurrent.futures.ThreadPoolExecutor(share_of_cores()) as executor:
-        futures = [executor.submit(_keep_case, case, settings, directory) for case in cases]
-        futures += [executor.submit(check_scan, case.image, settings) for case in later]
+        futures = [executor.submit(_attempted, _keep_case, case, settings, directory) for case in cases]
+        futures += [executor.submit(_attempted, check_scan, case.image, settings) for case in later]
         try:
             for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
-                error = future.exception()
+                result = future.result()
                 # Where one copy cannot be written, as on a full disk, no other can.
-                if isinstance(error, CannotWrite) or not isinstance(error, (UserError, type(None))):
-                    raise error
+                if isinstance(result, CannotWrite):
+                    raise result
                 if progress is not None:
                     progress(done, len(futures))
         finally:
             for future in futures:
                 future.cancel()
-    errors = [future.exception() for future in futures if future.exception()]
+    results = [future.result() for future in futures]
+    errors = [result for result in results if isinstance(result, UserError)]
     if errors:
-        raise unusable(errors, len(futures))
-    return [future.result() for future in futures[: len(cases)]]
+        raise unusable(errors, len(results))
+    return results[: len(cases)]
+
+
+def _attempted(function, *arguments):
+    """What a function returns, or the UserError that it raises."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        # Another one, since the traceback of this one holds on to the volumes.
+        return type(error)(str(error))
 
 
 def keep_in_turn(cases, settings, directory, threads):
     """The same while other work goes on: yields for each case its Kept, or the UserError that it cannot be used."""
-
-    def attempt(case):
-        try:
-            return _keep_case(case, settings, directory)
-        except UserError as error:
-            # Another one, since the traceback of this one holds on to the volumes.
-            return type(error)(str(error))
-
     _make_directory(directory)
-    return overlapped(attempt, cases, threads)
+    return overlapped(lambda case: _attempted(_keep_case, case, settings, directory), cases, threads)
 
 
 def _make_directory(directory):

@@ -74,7 +74,7 @@ def running_out_over(path):
         yield
     except (MemoryError, RuntimeError) as error:
         # SimpleITK's errors are all of one class.
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in ("memory", "bad_alloc")):
             raise
         raise UnusableFile(
             "{}: takes more memory than there is: leave it out, or use a machine that has more".format(path)

@@ -129,10 +129,14 @@ def load(model_dir):
 def runs(model_dir):
     """Returns the records of the runs in the folder, dicts, oldest first; raises UserError where they are damaged."""
     records = (_read(model_dir) or {}).get(RUNS, [])
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+    if not isinstance(records, list) or not all(map(_is_record, records)):
         path = os.path.join(model_dir, FILE_NAME)
         raise UserError('{}: is damaged, "{}" is not a list of records: delete that entry'.format(path, RUNS))
     return records
+
+
+def _is_record(value):
+    return isinstance(value, dict) and isinstance(value.get("data", {}), dict)
 
 
 def record_run(record, model_dir):

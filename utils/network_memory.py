@@ -2,6 +2,7 @@
 
 from utils import hardware, memory
 from utils.flags import shown
+from utils.modes import uses_held_out
 
 # Values per voxel that the first convolution leaves, as in model.vnet.
 BASE_FILTERS = 16
@@ -22,7 +23,7 @@ def check(params, job):
     if training:
         flag = "input_shape" if params["crop_shape"] is None else "crop_shape"
         _refuse(params, flag, "training", min(params["batch_size"], training), COPIES_IN_TRAINING)
-    seen = max(len(job.held_out), len(job.predicted))
+    seen = max(len(job.held_out) if uses_held_out(params) else 0, len(job.predicted))
     if seen:
         _refuse(params, "input_shape", "prediction", min(params["prediction_batch_size"] or 1, seen), 1)
 

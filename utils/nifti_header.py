@@ -6,6 +6,8 @@ zeros), writes one that is cut off when the disk is full, and rounds the numbers
 
 import gzip
 import math
+import os
+import stat
 import struct
 import zlib
 from typing import NamedTuple, Tuple
@@ -57,6 +59,9 @@ def check_file(path):
 
 
 def _read(path, read):
+    if stat.S_ISFIFO(os.stat(path).st_mode):
+        # It would be waited for.
+        raise HeaderError("is a pipe, no file")
     with open(path, "rb") as file:
         start = file.read(2)
     if not start:
@@ -177,4 +182,4 @@ def _dimensions(content, order):
         raise HeaderError("has impossible dimensions %s" % (sizes,))
     if max(sizes[5 : 1 + count], default=1) > 1:
         raise HeaderError("has more than four axes")
-    return sizes[1 : 1 + count]
+    return sizes[1 : 1 + min(count, 4)]

@@ -97,7 +97,8 @@ def write_task(data_dir, seed=0, training_cases=TRAINING_CASES, test_cases=TEST_
 
 def seed_of(directory):
     """Return the seed that the phantom task in `directory` was made from, or None where its dataset.json tells none."""
-    return read_json(os.path.join(directory, "dataset.json")).get("seed")
+    content = read_json(os.path.join(directory, "dataset.json"))
+    return content.get("seed") if isinstance(content, dict) else None
 
 
 def _write_case(directory, phantom, labelled):

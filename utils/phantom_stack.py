@@ -96,7 +96,7 @@ def write_task(data_dir, seed=0, size="small", progress=None):
 def made_from(directory):
     """Return the seed and the size's name that the phantom stack in `directory` was made from; None for what is not."""
     content = read_json(os.path.join(directory, "dataset.json"))
-    return content.get("seed"), content.get("size")
+    return (content.get("seed"), content.get("size")) if isinstance(content, dict) else (None, None)
 
 
 def _describe(seed, size):

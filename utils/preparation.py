@@ -1,9 +1,9 @@
 """The preprocessed cases of a run, or all that is wrong with them, known before the run goes on."""
 
 from utils import data_loader
-from utils import params as params_file
 from utils.errors import UserError
 from utils.kept_copy import keep
+from utils.modes import uses_held_out
 
 
 class Preparation:
@@ -44,9 +44,9 @@ class Preparation:
         All that this run is going to read is read here, if only the headers of what it will predict: what came to
         light in the morning would have cost the night. Raises UserError as ``volumes`` does.
         """
-        uses_held_out = self._params["evaluate_every"] or self._params["exec_mode"] in params_file.EVALUATION_MODES
         training, held_out, predicted = map(self._workers.share, (job.training, job.held_out, job.predicted))
-        kept = self._kept_by_all(training + (held_out if uses_held_out else ()), "preparing cases", predicted)
+        used = training + (held_out if uses_held_out(self._params) else ())
+        kept = self._kept_by_all(used, "preparing cases", predicted)
         return data_loader.Volumes(kept[: len(training)]), data_loader.Volumes(kept[len(training) :])
 
     def _kept_by_all(self, cases, description, later=()):

@@ -74,4 +74,6 @@ def prepare_case(case, settings):
         if case.label is None:
             return image, None
         label = read_label(case.label, channels[0], settings["classes"])
+        # The same grid within a tolerance by now, which a number of voxels after resampling might not be.
+        label.CopyInformation(channels[0])
         return image, fit_label(label, settings)

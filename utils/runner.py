@@ -31,22 +31,25 @@ from utils.workers import Workers
 
 def run(params, job):
     """Carry out each part of ``params["exec_mode"]`` in turn, or measure it where ``benchmark`` is set."""
-    if params["benchmark"]:
-        from utils.benchmark_runner import BenchmarkRunner
-
-        runner = BenchmarkRunner(params, job)
-    elif params["folds"]:
-        from utils.cross_validation import CrossValidation
-
-        runner = CrossValidation(params, job)
-    else:
-        runner = Runner(params, job)
     try:
+        runner = _runner(params, job)
         for part in params["exec_mode"].split("_and_"):
             getattr(runner, part)()
         runner.finish()
     except (tf.errors.OpError, OSError) as error:
         raise told(error, params["model_dir"]) from error
+
+
+def _runner(params, job):
+    if params["benchmark"]:
+        from utils.benchmark_runner import BenchmarkRunner
+
+        return BenchmarkRunner(params, job)
+    if params["folds"]:
+        from utils.cross_validation import CrossValidation
+
+        return CrossValidation(params, job)
+    return Runner(params, job)
 
 
 class Runner(Training):
@@ -200,7 +203,8 @@ class Runner(Training):
         pipeline = Pipeline(self.params, self._preparation.settings, estimator, weights[0], self.record.note)
         with self._progress(len(cases), description, "cases") as progress:
             results, errors, trouble = pipeline.use_each(cases, use, progress)
-        if trouble and not results:
+        if trouble and not results and self.workers.launched == 1:
+            # Of several workers the others have something to write first: a launcher ends all when one ends.
             raise together(([unusable(errors, len(cases))] if errors else []) + [trouble])
         self._problems += [trouble] if trouble else []
         return results, errors

@@ -5,6 +5,7 @@ The form is that of the ISBI 2012 challenge (Arganda-Carreras et al. 2015, doi:1
 channels [X, Y, C], x to the right and y down.
 """
 
+import collections
 import functools
 import os
 import stat
@@ -69,7 +70,9 @@ def read_mask(page, shape, classes):
     """
     pixels = _pixels(page)
     if pixels.shape[:2] != tuple(shape):
-        raise UnusableFile("%s: has %d by %d pixels, its image %d by %d" % ((_told(page),) + pixels.shape[:2] + shape))
+        raise UnusableFile(
+            "%s: has %d by %d pixels, its image %d by %d" % ((_told(page),) + pixels.shape[:2] + tuple(shape))
+        )
     if pixels.shape[-1] > 1 and (pixels != pixels[..., :1]).any():
         raise UnusableFile("%s: is in colour: masks are grey, with the number of a class in each pixel" % _told(page))
     values = pixels[..., 0]
@@ -173,7 +176,8 @@ def _pages_of_folder(path):
     if not names:
         raise UserError("%s: has no PNG or TIFF files" % path)
     pages = tuple(Page(_stem(name), os.path.join(path, name), None) for name in names)
-    twice = [page.name for page, other in zip(pages, pages[1:]) if page.name == other.name]
+    counts = collections.Counter(page.name for page in pages)
+    twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
         raise UserError("%s: has two images named %s: rename or remove one" % (path, twice[0]))
     return pages

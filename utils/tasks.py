@@ -1,5 +1,6 @@
 """Which scans there are: `dataset.json` of a Medical Segmentation Decathlon task, or a list of files."""
 
+import collections
 import os
 from typing import NamedTuple, Optional, Tuple
 
@@ -187,8 +188,8 @@ def _refuse_missing(paths, source):
 
 
 def _refuse_duplicates(cases, source):
-    names = [case.name for case in cases]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    counts = collections.Counter(case.name for case in cases)
+    twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
         raise UserError("%s: two images with the same name: %s: rename one" % (source, _first_few(map(_shown, twice))))
 

@@ -35,6 +35,8 @@ class Training:
             self._write_split()
         plan = self._training_plan(len(self.job.training))
         first_step, state = self._last_step()
+        # Nobody makes up for an evaluation that is not wanted any more.
+        was_due = state.is_due = state.is_due and self._evaluates()
         last_step = self.params["train_epochs"] * plan.steps_per_epoch
         if first_step >= last_step and not state.is_due:
             self._say(
@@ -51,6 +53,8 @@ class Training:
             # Where an evaluation is all that is left to do, the batches are at their end at once.
             steps = {"max_steps": last_step} if first_step < last_step else {}
             self._fit(lambda: data_loader.training_dataset(volumes, plan, first_step, last_step), plan, hooks, **steps)
+        if was_due and not state.is_due and first_step >= last_step and self.workers.is_first:
+            checkpoints.forget_note(checkpoints.path_of(self.model_dir, first_step))
         if stopping.has_stopped or state.is_due or interruption.asked():
             self._stop()
 
@@ -61,13 +65,16 @@ class Training:
         hooks.append(TrainingHook(self.workers, plan, progress, every, self.model_dir, state, diverged))
         hooks.append(stopping)
         # After the hook that times the steps, so that training's images per second leave evaluation out.
-        if self.job.held_out and self.params["evaluate_every"]:
+        if self._evaluates():
             hooks.append(self._evaluation_hook(plan, held_out, state))
         if self.workers.is_first:
             # The last one: an epoch that has its checkpoint has also been measured and logged.
             steps = self.params["checkpoint_every"] * plan.steps_per_epoch
             hooks.append(CheckpointHook(self.model_dir, steps, LAST_CHECKPOINTS_KEPT, state, diverged))
         return hooks
+
+    def _evaluates(self):
+        return bool(self.job.held_out and self.params["evaluate_every"])
 
     def _fit(self, batches, plan, hooks, **steps):
         with contextlib.ExitStack() as stack:
@@ -79,6 +86,8 @@ class Training:
             self.workers.wait_for_all()
 
     def _stop(self):
+        # A launcher that ends this worker too, now that another has ended, is not to cut the line short.
+        interruption.put_off(True)
         checkpoint = checkpoints.last_listed(self.model_dir)
         told = "a checkpoint was saved, {}; the same command goes on from there".format(checkpoint)
         raise interruption.Interrupted(interruption.asked() or signal.SIGTERM, told)

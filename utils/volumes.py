@@ -151,7 +151,8 @@ def _read(path, header, bytes_per_voxel):
 def _checked(path, read):
     """What `read(path)` returns; UserError for what it raises."""
     try:
-        return read(path)
+        with memory.running_out_over(path):
+            return read(path)
     except HeaderError as error:
         raise UnusableFile("%s: %s: get the file again or leave it out" % (path, error)) from error
     except OSError as error:

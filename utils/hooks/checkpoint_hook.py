@@ -35,7 +35,8 @@ class CheckpointHook(tf.train.SessionRunHook):
         # TensorBoard then forgets what an earlier run showed of the steps that are to be done again.
         self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), self._done + 1)
         self._saved = self._done
-        if self._done == 0:
+        # One that an earlier run left is not written again: a kill would leave the folder without any.
+        if self._done == 0 and checkpoints.last_listed(self.folder) is None:
             self._save(session)
 
     def after_run(self, run_context, run_values):
