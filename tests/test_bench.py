@@ -161,6 +161,9 @@ class TestChild:
 
         try:
             assert contender.run("train:2", 0.1)["rate"] == 5.0
+            while not path.exists():
+                # On a busy machine it may take its time to begin.
+                time.sleep(0.05)
             assert counted()
             contender.pause()
             time.sleep(0.05)
