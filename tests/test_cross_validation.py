@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from command_line import (
     STRUCTURES,
     TEST_CASES,
@@ -53,6 +54,24 @@ def folded(tmp_path_factory):
 
 
 class TestTraining:
+    def test_the_data_of_all_folds_are_on_record(self, folded):
+        (run,) = read_json(folded.model_dir, "params.json")["runs"]
+        own = [read_json(folded.fold(number), "params.json")["runs"][0]["data"] for number in range(FOLDS)]
+        assert run["data"]["training"]["cases"] == run["data"]["held_out"]["cases"] == TRAINING_CASES
+        assert run["data"]["training"]["hash"] == run["data"]["held_out"]["hash"]
+        assert len({data["training"]["hash"] for data in own} | {run["data"]["training"]["hash"]}) == FOLDS + 1
+
+    def test_a_held_out_case_that_has_changed_is_told_of(self, folded, tmp_path):
+        data_dir, model_dir = str(tmp_path / "task"), str(tmp_path / "model")
+        shutil.copytree(folded.data_dir, data_dir)
+        shutil.copytree(folded.model_dir, model_dir)
+        path = os.path.join(data_dir, "imagesTr", NAMES[0] + ".nii.gz")
+        sitk.WriteImage(sitk.ReadImage(path) + 1, path)
+        where = ("--data_dir", data_dir, "--model_dir", model_dir, "--threads", "1")
+        finished = succeed_here("--exec_mode", "evaluate", "--folds", FOLDS, *where)
+        told = "held-out cases have changed since training (1 of {}: {})".format(TRAINING_CASES, NAMES[0])
+        assert told in finished.output
+
     def test_each_fold_is_trained_on_what_it_does_not_hold_out(self, folded):
         held_out = []
         for fold in range(FOLDS):

@@ -146,7 +146,12 @@ class TestFullDisk:
         where = ("--data_dir", model.data_dir, "--model_dir", log.parent, "--exec_mode", "train")
         with no_file_above(limit):
             line = refused(*TINY + where)
-        assert line == "main.py: error: {}: cannot go on: File too large".format(log)
+        assert (
+            line
+            == "main.py: error: {}: cannot go on: File too large: make room and start the same command again".format(
+                log
+            )
+        )
 
     def test_kept_copies_that_have_no_room_are_told_of_once(self, model, tmp_path, refused):
         where = ("--data_dir", model.data_dir, "--model_dir", tmp_path / "model", "--exec_mode", "train")

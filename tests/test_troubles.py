@@ -44,7 +44,8 @@ class TestDisk:
     @pytest.mark.parametrize("file, where", [("log.json", "log.json"), (None, "--model_dir model")])
     def test_the_systems_own_errors(self, file, where):
         error = OSError(errno.ENOSPC, FULL, file)
-        assert str(told(error, "model")) == "{}: cannot go on: {}".format(where, FULL)
+        advice = "make room and start the same command again"
+        assert str(told(error, "model")) == "{}: cannot go on: {}: {}".format(where, FULL, advice)
         assert str(told(OSError("no more"), "model")) == "--model_dir model: cannot go on: no more"
 
 

@@ -23,13 +23,16 @@ class CrossValidation(Runner):
             for fold, runner in self._own_folds():
                 with headed("fold {}: ".format(fold)):
                     runner.train()
+                self.record.take_over(runner.record)
         except Interrupted:
             # The others have got the signal as well, and a launcher ends them when one ends: theirs may take longer.
             put_off(True)
             self.workers.wait_for_all()
             raise
         self._start_log()
-        self.workers.wait_for_all()
+        # All cases are trained on, each in all folds but its own.
+        self.record.read("training", self.job.held_out)
+        self._attempt(self.record.write)
 
     def scored(self, writer):
         """As ``Runner.scored``, of what this worker's folds hold out: each case by the model that has not seen it."""

@@ -96,7 +96,8 @@ class _Watch:
 
     def _end(self, number):
         # Neither Python's own streams, which the main thread may hold, nor its clearing up.
-        os.write(sys.__stderr__.fileno(), (_line(self._program, number, "ended at once") + "\n").encode())
+        if launch.is_first():
+            os.write(sys.__stderr__.fileno(), (_line(self._program, number, "ended at once") + "\n").encode())
         os._exit(128 + number)
 
 

@@ -98,7 +98,9 @@ def _acquired(model_dir, folder, path):
             if error.errno in NO_LOCKS:
                 say("{}: this file system has no locks: see to it that no other run uses the folder".format(folder))
                 return None
-            raise
+            raise UserError(
+                "--model_dir {}: {} cannot be locked ({})".format(model_dir, path, error.strerror)
+            ) from error
 
 
 def _identity(path):

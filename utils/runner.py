@@ -107,7 +107,8 @@ class Runner(Training):
         scores = self._everyones(scores, report.CaseScores, self.job.held_out)
         contents = self.record.read("held_out", self.job.held_out)
         if self.workers.is_first and scores:
-            changed = split.changed_contents(self.model_dir, contents)
+            folders = model_folder.model_folders(self.model_dir, self.params["folds"])
+            changed = next(filter(None, (split.changed_contents(folder, contents) for folder in folders)), None)
             if changed:
                 say("held-out cases have changed since training ({})".format(changed))
             self._report(scores)

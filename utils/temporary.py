@@ -1,5 +1,6 @@
 """Names of unfinished files, which say whose they are, and the removal of what dead processes left of them."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -30,7 +31,11 @@ def remove_leftovers(*folders):
 
 
 def _machine():
-    return hashlib.blake2b(socket.gethostname().encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+    name = socket.gethostname()
+    with contextlib.suppress(OSError):
+        # Containers may share a host's name, and number processes each by itself.
+        name += os.readlink("/proc/self/ns/pid")
+    return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
 
 
 def _lives(number):

@@ -30,7 +30,8 @@ def told(error, model_dir):
     if isinstance(error, OSError):
         # A full disk, or one that went away.
         where = error.filename or "--model_dir {}".format(model_dir)
-        return UserError("{}: cannot go on: {}".format(where, error.strerror or error))
+        advice = ": make room and start the same command again" if error.strerror in DISK else ""
+        return UserError("{}: cannot go on: {}{}".format(where, error.strerror or error, advice))
     return UserError("--model_dir {}: {}".format(model_dir, _reason(error)))
 
 
