@@ -30,7 +30,7 @@ def main(argv=None):
 
 def _run(argv):
     # Here, so that a signal that comes while they load ends in one line too.
-    from utils import check, environment, job, params, run_lock
+    from utils import check, environment, job, launch, params, run_lock
     from utils.modes import CHECK
 
     settings = params.from_command_line(argv)
@@ -40,6 +40,9 @@ def _run(argv):
     cases = job.plan(settings)
     environment.configure(settings)
     with run_lock.held(settings, argv):
+        if launch.is_first() and params.from_command_line(argv) != settings:
+            told = "--model_dir {}: another run has changed it meanwhile: start again"
+            raise UserError(told.format(settings["model_dir"]))
         # TensorFlow loads here: after flags and task are known to be good, and its environment is set.
         from utils.runner import run
 

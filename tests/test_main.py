@@ -18,7 +18,7 @@ from command_line import (
 )
 
 import main
-from utils import run_lock
+from utils import job, run_lock
 from utils.progress import say
 
 LOADED = "TensorFlow was loaded"
@@ -207,6 +207,18 @@ class TestModelFolder:
     def test_one_with_other_settings(self, refused, model, mode, flags, message):
         arguments = "--exec_mode", mode, "--data_dir", model.data_dir, "--model_dir", model.model_dir
         assert_matches(refused(*arguments + tuple(flags.split())), message)
+
+    def test_one_that_another_run_has_filled_meanwhile(self, refused, task, model, tmp_path, monkeypatch):
+        plan = job.plan
+
+        def planned(settings):
+            found = plan(settings)
+            shutil.copytree(model.model_dir, str(tmp_path / "model"))
+            return found
+
+        monkeypatch.setattr(job, "plan", planned)
+        line = refused("--data_dir", task, "--model_dir", tmp_path / "model", "--exec_mode", "train")
+        assert_matches(line, "another run has changed it meanwhile: start again|is .* here and .* in ")
 
     def test_one_of_another_task(self, refused, own_task, model):
         write_description(own_task, dict(read_description(own_task), labels={"0": "background", "1": "Spleen"}))
