@@ -209,15 +209,17 @@ class TestModelFolder:
         assert_matches(refused(*arguments + tuple(flags.split())), message)
 
     def test_one_that_another_run_has_filled_meanwhile(self, refused, task, model, tmp_path, monkeypatch):
-        plan = job.plan
+        plan, folder = job.plan, tmp_path / "model"
+        folder.mkdir()
 
         def planned(settings):
             found = plan(settings)
-            shutil.copytree(model.model_dir, str(tmp_path / "model"))
+            folder.rmdir()
+            shutil.copytree(model.model_dir, str(folder))
             return found
 
         monkeypatch.setattr(job, "plan", planned)
-        line = refused("--data_dir", task, "--model_dir", tmp_path / "model", "--exec_mode", "train")
+        line = refused("--data_dir", task, "--model_dir", folder, "--exec_mode", "train")
         assert_matches(line, "another run has changed it meanwhile: start again|is .* here and .* in ")
 
     def test_one_of_another_task(self, refused, own_task, model):
