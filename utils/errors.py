@@ -17,6 +17,15 @@ class CannotWrite(UserError):
     """The system does not let a file be written, as on a full disk: others will fare no better."""
 
 
+def attempted(function, *arguments):
+    """What a function returns, or the UserError that it raises."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        # Another one, since the traceback of this one holds on to the volumes.
+        return type(error)(str(error))
+
+
 def together(errors):
     """One UserError for several, in a line each."""
     return errors[0] if len(errors) == 1 else UserError("\n".join(map(str, errors)))

@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from utils.environment import share_of_cores
-from utils.errors import CannotWrite, UserError, unusable
+from utils.errors import CannotWrite, UserError, attempted, unusable
 from utils.files import replace_on_success
 from utils.large_scans import turn_of
 from utils.overlap import overlapped
@@ -44,8 +44,8 @@ def keep(cases, settings, directory, progress=None, later=()):
     _make_directory(directory)
     # Threads do, as SimpleITK, zlib and hashlib work outside Python's lock; and they are safe beside TensorFlow.
     with concurrent.futures.ThreadPoolExecutor(share_of_cores()) as executor:
-        futures = [executor.submit(_attempted, _keep_case, case, settings, directory) for case in cases]
-        futures += [executor.submit(_attempted, check_scan, case.image, settings) for case in later]
+        futures = [executor.submit(attempted, _keep_case, case, settings, directory) for case in cases]
+        futures += [executor.submit(attempted, check_scan, case.image, settings) for case in later]
         try:
             for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
                 result = future.result()
@@ -64,19 +64,10 @@ def keep(cases, settings, directory, progress=None, later=()):
     return results[: len(cases)]
 
 
-def _attempted(function, *arguments):
-    """What a function returns, or the UserError that it raises."""
-    try:
-        return function(*arguments)
-    except UserError as error:
-        # Another one, since the traceback of this one holds on to the volumes.
-        return type(error)(str(error))
-
-
 def keep_in_turn(cases, settings, directory, threads):
     """The same while other work goes on: yields for each case its Kept, or the UserError that it cannot be used."""
     _make_directory(directory)
-    return overlapped(lambda case: _attempted(_keep_case, case, settings, directory), cases, threads)
+    return overlapped(lambda case: attempted(_keep_case, case, settings, directory), cases, threads)
 
 
 def _make_directory(directory):

@@ -5,7 +5,7 @@ import collections
 from model.averaging import mirrorings
 from utils import data_loader, memory
 from utils.environment import threads
-from utils.errors import CannotWrite, UnusableFile, UserError
+from utils.errors import CannotWrite, UnusableFile, UserError, attempted
 from utils.kept_copy import keep_in_turn
 from utils.overlap import overlapped
 from utils.session_config import prediction_batch_size
@@ -45,13 +45,9 @@ class Pipeline:
         """
         results, errors, troubles = [], [], []
 
-        def attempt(predicted):
-            try:
-                with memory.running_out_over(predicted[0].case.image):
-                    return use(predicted)
-            except UserError as error:
-                # Another one, since the traceback of this one holds on to the volumes.
-                return type(error)(str(error))
+        def used(predicted):
+            with memory.running_out_over(predicted[0].case.image):
+                return use(predicted)
 
         def predicted():
             try:
@@ -64,7 +60,7 @@ class Pipeline:
             except (OSError, tf.errors.OpError) as error:
                 troubles.append(told(error, self._params["model_dir"]))
 
-        for result in overlapped(attempt, predicted(), threads(self._params)):
+        for result in overlapped(lambda one: attempted(used, one), predicted(), threads(self._params)):
             if isinstance(result, UserError):
                 (errors if isinstance(result, UnusableFile) else troubles).append(result)
             else:
