@@ -3,7 +3,9 @@ import re
 import pytest
 
 from utils.errors import UserError
-from utils.flags import FLAGS, GROUPS, SWITCH, shown
+from utils.flag import shown
+from utils.flag_values import SWITCH
+from utils.flags import FLAGS, GROUPS
 from utils.parser import build_parser
 from utils.recipes import RECIPES
 

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from examples import sweep_report
-from utils.flags import FLAGS, shown
+from utils.flag import shown
+from utils.flags import FLAGS
 from utils.recipes import RECIPES
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

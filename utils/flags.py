@@ -1,7 +1,6 @@
 """Every flag of main.py: meaning, unit, accepted values and default, in one table."""
 
-from typing import Any, NamedTuple, Optional, Tuple
-
+from utils.flag import Flag
 from utils.flag_values import (
     FILE,
     FOLDER,
@@ -9,63 +8,15 @@ from utils.flag_values import (
     LARGEST_COUNT,
     LARGEST_FLOAT,
     LARGEST_SEED,
-    LARGEST_SIDE,
-    SPACINGS,
     SWITCH,
-    Kind,
     choice,
     positive,
     real,
-    strength,
     whole,
 )
+from utils.input_flags import AUGMENTATION, IMAGES
 from utils.modes import MODES
-
-MOST_LEVELS = 6
-DEEPEST_BLOCK = 16
-
-
-class Flag(NamedTuple):
-    """One flag: `--name`. `count` is None for a single value, else the fewest and most values of a list.
-
-    `metavar` names the values of a list one by one in the help, where that says more than the kind's. `word` is
-    what may stand instead of a list.
-    """
-
-    name: str
-    kind: Kind
-    default: Any
-    help: str
-    count: Optional[Tuple[int, int]] = None
-    metavar: Optional[Tuple[str, ...]] = None
-    word: Optional[str] = None
-
-    def problem(self, value):
-        """Says what is wrong with `value` (a parsed one, or one read from JSON), or returns None."""
-        if self.word is not None and value == self.word:
-            return None
-        if self.count is None:
-            return None if self.kind.accepts(value) else "{!r} is not {}".format(value, self.kind.meaning)
-        if not isinstance(value, list):
-            return "{!r} is not a list".format(value)
-        fewest, most = self.count
-        if not fewest <= len(value) <= most:
-            wanted = str(most) if fewest == most else "{} to {}".format(fewest, most)
-            return "takes {} values, not {}".format(wanted, len(value))
-        for item in value:
-            if not self.kind.accepts(item):
-                return "{!r} is not {}".format(item, self.kind.meaning)
-        return None
-
-
-def shown(value):
-    """Returns `value` as a person would type it."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, (list, tuple)):
-        return " ".join(str(item) for item in value)
-    return str(value)
-
+from utils.network_flags import NETWORK
 
 GROUPS = {
     "what to do": (
@@ -108,86 +59,8 @@ GROUPS = {
             "which checkpoint evaluates and predicts: the last one, or the one with the best held-out Dice",
         ),
     ),
-    "the images": (
-        Flag(
-            "input_shape",
-            whole(1, LARGEST_SIDE),
-            [32, 32, 32],
-            "size of what the network sees, in voxels along the image's own x, y and z axes, each divisible by 2 to "
-            "the number of --downscale_blocks; auto chooses it from the sizes and spacings of the training images",
-            (3, 3),
-            ("X", "Y", "Z"),
-            word="auto",
-        ),
-        Flag(
-            "crop_shape",
-            whole(1, LARGEST_SIDE),
-            None,
-            "train on parts of this size, each at a random place of its image, in voxels; divisible as --input_shape, "
-            "of which auto takes three quarters along each axis. Evaluation and prediction see whole images (default: "
-            "whole images)",
-            (3, 3),
-            ("X", "Y", "Z"),
-            word="auto",
-        ),
-        Flag(
-            "fit",
-            choice("resize", "pad"),
-            "resize",
-            "how an image comes to that size: resized, its field of view kept; or brought to --spacing, then padded or "
-            "cropped about its centre",
-        ),
-        Flag(
-            "spacing",
-            real(lambda value: SPACINGS[0] <= value <= SPACINGS[1], "from {:g} to {:g}".format(*SPACINGS)),
-            None,
-            "voxel size for --fit pad, in mm along the image's own axes (default: the median of the training images)",
-            (3, 3),
-            ("X", "Y", "Z"),
-        ),
-        Flag("resize_interpolator", choice("linear", "nearest_neighbor"), "linear", "interpolation in that resizing"),
-        Flag(
-            "data_normalization",
-            choice("zscore"),
-            "zscore",
-            "normalisation of the intensities: per image and channel to mean 0 and standard deviation 1",
-        ),
-    ),
-    "augmentation": (
-        Flag("augment", SWITCH, False, "flip training images at random along the axes of --flip_axes"),
-        Flag(
-            "flip_axes",
-            choice("x", "y", "z"),
-            ["x", "y"],
-            "axes of the flips of --augment and --test_time_flips; x and y are the horizontal and the vertical one",
-            (1, 3),
-        ),
-        Flag("augment_rotation", strength(180), 0.0, "largest rotation about each axis, in degrees"),
-        Flag("augment_scaling", strength(1), 0.0, "largest change of size: 0.2 for factors from 1/1.2 to 1.2"),
-        Flag("augment_shift", strength(LARGEST_SIDE), 0.0, "largest shift along each axis, in voxels"),
-        Flag(
-            "augment_elastic",
-            strength(LARGEST_SIDE),
-            0.0,
-            "smooth random displacements: their standard deviation, in voxels",
-        ),
-        Flag(
-            "augment_share",
-            real(lambda value: 0 <= value <= 1, "from 0 to 1"),
-            0.8,
-            "share of the images that are rotated, scaled, shifted and displaced; each change of intensities is made "
-            "on a quarter of the images",
-        ),
-        Flag("augment_noise", strength(10), 0.0, "largest standard deviation of added noise; images have 1"),
-        Flag("augment_blur", strength(10), 0.0, "largest standard deviation of a Gaussian blur, in voxels"),
-        Flag(
-            "augment_brightness",
-            strength(1),
-            0.0,
-            "largest relative change of contrast, and shift of the mean; images have standard deviation 1",
-        ),
-        Flag("augment_gamma", strength(1), 0.0, "largest change of the intensities' exponent: 0.3 for 1/1.3 to 1.3"),
-    ),
+    "the images": IMAGES,
+    "augmentation": AUGMENTATION,
     "the split": (
         Flag(
             "train_split",
@@ -204,33 +77,7 @@ GROUPS = {
             "model by --train_split; prediction averages theirs",
         ),
     ),
-    "the network": (
-        Flag(
-            "downscale_blocks",
-            whole(1, DEEPEST_BLOCK),
-            [3, 3, 3],
-            "convolutions in the residual block of each level down, one entry per level",
-            (1, MOST_LEVELS),
-        ),
-        Flag(
-            "upscale_blocks",
-            whole(1, DEEPEST_BLOCK),
-            [3, 3],
-            "convolutions in the residual block of each level up, deepest first: one entry fewer than "
-            "--downscale_blocks, or as many to join the finest skip connection too",
-            (1, MOST_LEVELS),
-        ),
-        Flag("convolution_size", choice(3, 5), 3, "side of the cubic convolution kernels, in voxels"),
-        Flag("activation", choice("relu", "prelu"), "relu", "activation after each convolution"),
-        Flag("normalization_layer", choice("batchnorm", "none"), "batchnorm", "normalisation after each convolution"),
-        Flag(
-            "pooling",
-            choice("conv_pool", "max_pool"),
-            "conv_pool",
-            "how a level halves the resolution: stride-2 convolution or max pooling",
-        ),
-        Flag("upsampling", choice("transposed_conv"), "transposed_conv", "how a level doubles the resolution"),
-    ),
+    "the network": NETWORK,
     "training": (
         Flag(
             "train_epochs",

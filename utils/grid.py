@@ -4,8 +4,8 @@ import numpy as np
 
 from utils import memory
 from utils.errors import UserError, unusable
+from utils.flag import shown
 from utils.flag_values import SPACINGS
-from utils.flags import shown
 from utils.volumes import read_grid
 
 # Images that have room along an axis. Scans reach beyond what is segmented in them: the largest may lose a border

@@ -1,7 +1,7 @@
 """Whether the network can fit in memory at the shape and batch size that are asked for: a bound from below."""
 
 from utils import hardware, memory
-from utils.flags import shown
+from utils.flag import shown
 from utils.modes import uses_held_out
 
 # Values per voxel that the first convolution leaves, as in model.vnet.

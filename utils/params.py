@@ -4,7 +4,7 @@ import os
 
 from utils import launch, recipes
 from utils.errors import UserError
-from utils.flags import shown
+from utils.flag import shown
 from utils.model_folder import checkpoint_folders, has_checkpoint, model_folders, trained_settings
 from utils.model_settings import FILE_NAME, FREE_WITHOUT_TRAINING, GRID_SETTINGS, MODEL_SETTINGS, RUN_SETTINGS, load
 from utils.modes import BENCHMARK_MODES, CHECK, EVALUATION_MODES, PREDICTION_MODES, TRAINING_MODES

@@ -4,8 +4,9 @@ import argparse
 import difflib
 
 from utils.errors import UserError
+from utils.flag import shown
 from utils.flag_values import SWITCH
-from utils.flags import FLAGS, GROUPS, shown
+from utils.flags import FLAGS, GROUPS
 from utils.printable import printable
 from utils.recipes import RECIPES
 

@@ -5,7 +5,7 @@ import os
 import sys
 
 from utils.errors import UserError
-from utils.flags import LARGEST_COUNT
+from utils.flag_values import LARGEST_COUNT
 
 EVENT_START = "DLLL "
 DICE_PREFIX = "soft_dice_"

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, NamedTuple
 from utils import volumes
 from utils.errors import UserError
 from utils.files import read_json, replace_on_success, write_json_atomically
-from utils.flags import shown
+from utils.flag import shown
 from utils.masks import mask_path
 from utils.model_settings import RUNS
 from utils.page import markup, sections, sources

@@ -3,7 +3,7 @@
 import json
 from html import escape
 
-from utils.flags import shown
+from utils.flag import shown
 from utils.page.measures import MEAN, RANKING
 from utils.printable import printable
 
