@@ -8,8 +8,8 @@ import re
 
 from model.averaging import mean_probabilities
 from model.losses import training_loss
+from model.networks import logits_of, supervised_logits
 from model.optimizers import average_weights, make_optimizer
-from model.vnet import NetworkSettings, supervised_vnet, vnet
 from utils.tf_runtime import tf
 from utils.var_storage import averaged_weights_scope, frozen_weights_scope, master_weights_scope
 
@@ -18,26 +18,12 @@ CLIP_NORM = 1.0
 LOSS_SCALE = ("current_loss_scale", "good_steps")
 
 
-def network_settings(params):
-    """The ``NetworkSettings`` that a params dict asks for."""
-    return NetworkSettings(
-        classes=len(params["labels"]),
-        downscale_blocks=tuple(params["downscale_blocks"]),
-        upscale_blocks=tuple(params["upscale_blocks"]),
-        convolution_size=params["convolution_size"],
-        activation=params["activation"],
-        normalization_layer=params["normalization_layer"],
-        pooling=params["pooling"],
-        upsampling=params["upsampling"],
-    )
-
-
 def probabilities_of(images, params, scope=averaged_weights_scope):
     """Class probabilities float32 [N, X, Y, Z, K] of images [N, X, Y, Z, C], with moving statistics.
 
     Of the averaged weights, where the graph has averages.
     """
-    logits = vnet(images, network_settings(params), training=False, scope=scope)
+    logits = logits_of(images, params, training=False, scope=scope)
     # Of a flat list of voxels: TensorFlow 1.15 for CPUs takes twenty times as long for five dimensions.
     probabilities = tf.nn.softmax(tf.reshape(logits, [-1, logits.shape[-1].value]))
     return tf.reshape(probabilities, [-1] + logits.shape.as_list()[1:])
@@ -48,7 +34,8 @@ def model_fn(features, labels, mode, params, config):
 
     Args:
         features: {"image": float32 [N, X, Y, Z, C]}, and in training "weight": float32 [], what this worker's
-            loss counts in the mean over the workers.
+            loss counts in the mean over the workers, and for the loss "weighted_ce" "voxel_weights": float32
+            [N, X, Y, Z].
         labels: uint8 labels [N, X, Y, Z] in training, else None.
         mode: ``tf.estimator.ModeKeys.TRAIN`` or ``PREDICT``.
         params: the validated params dict, with ``labels`` (structure names by value) and
@@ -71,19 +58,12 @@ def model_fn(features, labels, mode, params, config):
         probabilities = mean_probabilities(features["image"], networks, flip_axes)
         return tf.estimator.EstimatorSpec(mode, predictions={"probabilities": probabilities})
     if mode != tf.estimator.ModeKeys.TRAIN:
-        raise ValueError("the V-Net model function trains and predicts; evaluation reads what it predicts")
-    loss = tf.identity(training_loss(params, _training_logits(features["image"], params), labels), name="loss")
+        raise ValueError("the model function trains and predicts; evaluation reads what it predicts")
+    logits = supervised_logits(features["image"], params, master_weights_scope)
+    loss = tf.identity(training_loss(params, logits, labels, features.get("voxel_weights")), name="loss")
     optimizer = params["wrap_optimizer"](make_optimizer(params))
     train_op = training_step(optimizer, loss * features["weight"], params["weight_averaging"])
     return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op, scaffold=scaffold(config.keep_checkpoint_max))
-
-
-def _training_logits(images, params):
-    """The network's logits and, with deep supervision, those of coarser grids: a list of float32 [N, X, Y, Z, K]."""
-    settings = network_settings(params)
-    if params["deep_supervision"]:
-        return supervised_vnet(images, settings, scope=master_weights_scope)
-    return [vnet(images, settings, training=True, scope=master_weights_scope)]
 
 
 def scaffold(checkpoints_kept):

@@ -14,12 +14,13 @@ With 64 filters, 4 levels and unpadded convolutions (572x572 pixels), each arrow
     up_4      [N, 392, 392,  128] -> [N, 388, 388,   64]    down_1 joined
     output    [N, 388, 388,   64] -> [N, 388, 388,    K]    1x1 convolution
 
-``utils/mirroring.py`` knows the sizes that go in and come out.
+``model/mirroring.py`` knows the sizes that go in and come out.
 """
 
 from typing import NamedTuple
 
 from model import layers
+from model.mirroring import framing
 from utils.tf_runtime import tf
 
 CONVOLUTION_SIZE = 3
@@ -47,10 +48,25 @@ class UNetSettings(NamedTuple):
     initial_weights = "he_normal"
 
 
+def labelled(images, settings, training, scope=tf.variable_scope):
+    """Logits [N, X, Y, K] of every pixel of images [N, X, Y, C] of any size, framed by their own mirrored borders.
+
+    The arguments are those of ``unet``.
+    """
+    sides = images.shape.as_list()[1:3]
+    frames = [framing(side, settings.levels, settings.padding) for side in sides]
+    for axis, (pixels, _) in enumerate(frames, 1):
+        if len(pixels) > sides[axis - 1]:
+            images = tf.gather(images, pixels, axis=axis)
+    logits = unet(images, settings, training, scope)
+    (left, top), (width, height) = [first for _, first in frames], sides
+    return logits[:, left : left + width, top : top + height]
+
+
 def unet(images, settings, training, scope=tf.variable_scope):
     """Logits [N, X', Y', K] of images [N, X, Y, C]: X' = X with padding "same", and less with "valid".
 
-    X and Y are sizes of ``utils.mirroring.is_input_size``. ``scope`` makes the outermost variable scope. Variables are
+    X and Y are sizes of ``model.mirroring.is_input_size``. ``scope`` makes the outermost variable scope. Variables are
     made on the first call in a graph and shared by later ones. ``training`` chooses between batch statistics and
     moving ones, and whether values are dropped.
     """

@@ -157,11 +157,23 @@ class TestDraws:
 
 class TestStrengths:
     def test_are_those_of_the_flags(self, params):
-        names = [name for name in Augmentation._fields if name not in ("flips", "channels", "spacing", "crop")]
+        others = ("flips", "channels", "spacing", "crop", "turned_about", "knots")
+        names = [name for name in Augmentation._fields if name not in others]
         values = {"augment_" + name: (position + 1) / 10 for position, name in enumerate(names)}
         found = strengths(dict(params, modalities=["T1", "T2", "FLAIR"], **values))
-        assert found.channels == 3
+        assert found.channels == 3 and found.turned_about == (True, True, True)
         assert {"augment_" + name: getattr(found, name) for name in names} == values
+
+    def test_the_knots_are_those_of_the_flag(self, params):
+        assert strengths(dict(params, augment_elastic_knots=3)).knots == 3
+
+    @pytest.mark.parametrize("axis", "xyz")
+    def test_slices_are_turned_about_the_axis_across_them(self, params, axis):
+        found = strengths(dict(params, model="unet", slice_axis=axis, augment_rotation=20.0))
+        assert found.turned_about == tuple(name == axis for name in "xyz")
+        for draw in draws(found._replace(share=1.0), 5, np.random.RandomState(0)):
+            turned = [name for name, angle in zip("xyz", draw.angles) if angle]
+            assert turned == [axis]
 
     @pytest.mark.parametrize("crop, expected", [(None, None), ([4, 8, 6], (4, 8, 6))])
     def test_crop_is_that_of_the_flag(self, params, crop, expected):

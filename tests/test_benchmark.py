@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from plans import plan_of, whole
 
 from utils import benchmark, data_loader
 from utils.augmentation import Augmentation
+from utils.feeding import Whole
 from utils.hooks.profiling_hook import step_figures
 from utils.tf_runtime import tf
 
@@ -34,7 +36,7 @@ class TestRoundedUp:
     def test_makes_every_batch_of_every_worker_a_whole_one(self, cases, rank):
         count = benchmark.rounded_up(cases, 2 * 3)
         assert cases <= count < cases + 6
-        plan = data_loader.TrainingPlan(count, 3, seed=0, augmentation=Augmentation(), workers=2, rank=rank)
+        plan = plan_of(count, 3, seed=0, augmentation=Augmentation(), workers=2, rank=rank)
         assert {len(plan.batch(step)[0]) for step in range(3 * plan.steps_per_epoch)} == {3}
         assert {plan.weight(step) for step in range(plan.steps_per_epoch)} == {1.0}
 
@@ -60,10 +62,12 @@ class TestSynthetic:
 
     def test_has_the_form_of_the_real_batches(self, graph, settings, kept_volumes):
         volumes = kept_volumes(4, shape=(8, 4, 6), channels=2)
-        plan = data_loader.TrainingPlan(4, 2, 0, Augmentation())
-        images = data_loader.streamed_dataset(lambda: data_loader.repeated_images(volumes, 4), (8, 4, 6, 2), 2)
+        plan = plan_of(4, 2, 0, Augmentation())
+        images = data_loader.streamed_dataset(
+            lambda: data_loader.repeated_images(volumes, Whole((8, 4, 6)), 4), (8, 4, 6, 2), 2
+        )
         pairs = [
-            (data_loader.training_dataset(volumes, plan, 0, 2), benchmark.synthetic_dataset(settings, 2, True)),
+            (data_loader.training_dataset(whole(volumes), plan, 0, 2), benchmark.synthetic_dataset(settings, 2, True)),
             (images, benchmark.synthetic_dataset(settings, 2, False)),
         ]
         for real, synthetic in pairs:

@@ -2,9 +2,11 @@ import os
 
 import numpy as np
 import pytest
+from plans import images_of, plan_of, whole
 
 from utils.augmentation import Augmentation, augmented, flipped
 from utils.data_loader import TrainingPlan, repeated_images, streamed_dataset, training_batch, training_dataset
+from utils.feeding import Whole
 from utils.tf_runtime import tf
 
 SHAPE = (4, 3, 5)
@@ -85,13 +87,6 @@ class TestVolumes:
             np.testing.assert_array_equal(image, np.load(kept.image))
             np.testing.assert_array_equal(label, np.load(kept.label))
 
-    def test_several_at_once_in_the_order_asked_for(self, kept_volumes):
-        volumes = kept_volumes(3, SHAPE)
-        images = volumes.images([2, 0])
-        assert images.shape == (2,) + SHAPE + (1,)
-        np.testing.assert_array_equal(images[0], volumes.image(2))
-        np.testing.assert_array_equal(images[1], volumes.image(0))
-
     def test_cannot_be_changed_by_their_reader(self, kept_volumes):
         volumes = kept_volumes(1, SHAPE)
         with pytest.raises(ValueError, match="read-only"):
@@ -102,7 +97,7 @@ class TestVolumes:
     def test_hold_no_file_open(self, kept_volumes):
         volumes = kept_volumes(20, SHAPE)
         before = len(os.listdir("/proc/self/fd"))
-        volumes.images(range(20))
+        images_of(volumes)
         assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -110,7 +105,7 @@ class TestVolumes:
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 50])
 class TestEpochs:
     def test_every_case_once(self, count, batch_size):
-        plan = TrainingPlan(count, batch_size, 5, MIRRORED)
+        plan = plan_of(count, batch_size, 5, MIRRORED)
         assert plan.steps_per_epoch == int(np.ceil(count / batch_size))
         for epoch in range(3):
             batches = epoch_of(plan, epoch)
@@ -119,60 +114,60 @@ class TestEpochs:
             assert len(batches[-1]) == count - (len(batches) - 1) * batch_size
 
     def test_each_case_has_a_draw(self, count, batch_size):
-        plan = TrainingPlan(count, batch_size, 5, STRONG)
+        plan = plan_of(count, batch_size, 5, STRONG)
         for step in range(2 * plan.steps_per_epoch):
             indices, changes = plan.batch(step)
             assert len(changes) == len(indices)
 
-    def test_cases_before_is_what_the_batches_sum_to(self, count, batch_size):
-        plan = TrainingPlan(count, batch_size, 5, MIRRORED)
+    def test_items_before_is_what_the_batches_sum_to(self, count, batch_size):
+        plan = plan_of(count, batch_size, 5, MIRRORED)
         seen = 0
         for step in range(3 * plan.steps_per_epoch + 1):
-            assert plan.cases_before(step) == seen
+            assert plan.items_before(step) == seen
             seen += len(plan.batch(step)[0])
 
     def test_one_workers_weight_is_one(self, count, batch_size):
-        plan = TrainingPlan(count, batch_size, 5, MIRRORED)
+        plan = plan_of(count, batch_size, 5, MIRRORED)
         assert {plan.weight(step) for step in range(2 * plan.steps_per_epoch)} == {1.0}
 
 
 class TestOrder:
     def test_differs_between_epochs_and_between_seeds(self):
-        orders = [order(TrainingPlan(30, 4, seed, NONE), epoch) for seed in range(3) for epoch in range(3)]
+        orders = [order(plan_of(30, 4, seed, NONE), epoch) for seed in range(3) for epoch in range(3)]
         assert len({tuple(found) for found in orders}) == 9
         assert list(range(30)) not in orders
 
     def test_follows_from_the_seed(self):
-        one, other = TrainingPlan(30, 4, 7, STRONG), TrainingPlan(30, 4, 7, STRONG)
+        one, other = plan_of(30, 4, 7, STRONG), plan_of(30, 4, 7, STRONG)
         for step in range(3 * one.steps_per_epoch):
             assert_same_batch(one.batch(step), other.batch(step))
 
     def test_asking_in_another_order_changes_nothing(self):
-        plan = TrainingPlan(10, 3, 7, STRONG)
+        plan = plan_of(10, 3, 7, STRONG)
         steps = range(4 * plan.steps_per_epoch)
         forwards = {step: plan.batch(step) for step in steps}
         for step in np.random.RandomState(0).permutation(steps):
             assert_same_batch(plan.batch(step), forwards[step])
 
     def test_another_thread_may_ask_for_another_epoch_meanwhile(self):
-        plan, undisturbed = Interrupted(6, 6, 7, NONE), TrainingPlan(6, 6, 7, NONE)
+        plan, undisturbed = Interrupted([6], 6, 7, NONE), plan_of(6, 6, 7, NONE)
         for epoch in (0, 1, 0, 2):
             assert order(plan, epoch) == order(undisturbed, epoch)
         assert plan.interruptions == 4
 
     def test_reaches_over_the_whole_set(self):
-        places = [order(TrainingPlan(40, 2, 7, NONE), epoch).index(0) for epoch in range(40)]
+        places = [order(plan_of(40, 2, 7, NONE), epoch).index(0) for epoch in range(40)]
         assert min(places) < 10 and max(places) >= 30
 
     def test_does_not_depend_on_augmentation(self):
         for augmentation in (MIRRORED, STRONG):
-            assert order(TrainingPlan(30, 4, 7, augmentation), 2) == order(TrainingPlan(30, 4, 7, NONE), 2)
+            assert order(plan_of(30, 4, 7, augmentation), 2) == order(plan_of(30, 4, 7, NONE), 2)
 
 
 class TestChanges:
     def test_follow_from_the_seed_the_worker_and_the_place_in_the_order(self):
         def changes(seed, rank):
-            plan = TrainingPlan(12, 5, seed, STRONG, workers=2, rank=rank)
+            plan = plan_of(12, 5, seed, STRONG, workers=2, rank=rank)
             return [plan.batch(step)[1] for step in range(3 * plan.steps_per_epoch)]
 
         kinds = [(seed, rank) for seed in (3, 4) for rank in (0, 1)]
@@ -183,9 +178,9 @@ class TestChanges:
 
     def test_are_made_of_image_and_label(self, kept_volumes):
         volumes = kept_volumes(5, SHAPE, channels=2)
-        plan = TrainingPlan(5, 2, 3, STRONG)
+        plan = plan_of(5, 2, 3, STRONG)
         for step in range(3 * plan.steps_per_epoch):
-            images, _, labels = training_batch(volumes, plan, step)
+            images, _, labels = training_batch(whole(volumes), plan, step)
             assert (images.dtype, labels.dtype) == (np.float32, np.uint8)
             for index, draw, image, label in zip(*(plan.batch(step) + (images, labels))):
                 expected_image, expected_label = augmented(volumes.image(index), volumes.label(index), draw)
@@ -195,7 +190,7 @@ class TestChanges:
     @pytest.mark.parametrize("augmentation", [NONE, MIRRORED, STRONG])
     def test_leave_order_and_flips_as_ever(self, augmentation):
         """The reference recipe's figures were measured with these."""
-        plan = TrainingPlan(20, 20, 7, augmentation, workers=1)
+        plan = plan_of(20, 20, 7, augmentation, workers=1)
         for epoch in range(3):
             random = np.random.RandomState([7, epoch])
             expected_order, expected_flips = random.permutation(20), random.rand(20, 2) < 0.5
@@ -208,10 +203,10 @@ class TestChanges:
 class TestFlips:
     def test_image_and_label_go_together(self, kept_volumes):
         volumes = kept_volumes(6, SHAPE, channels=2)
-        plan = TrainingPlan(6, 4, 3, MIRRORED)
+        plan = plan_of(6, 4, 3, MIRRORED)
         seen = set()
         for step in range(10 * plan.steps_per_epoch):
-            images, _, labels = training_batch(volumes, plan, step)
+            images, _, labels = training_batch(whole(volumes), plan, step)
             for index, image, label in zip(plan.batch(step)[0], images, labels):
                 (flips,) = flips_of(volumes.image(index), image)
                 assert flips_of(volumes.label(index), label) == [flips]
@@ -219,7 +214,7 @@ class TestFlips:
         assert seen == set(FLIPS)
 
     def test_are_drawn_for_each_case_and_epoch_anew(self):
-        plan = TrainingPlan(200, 200, 3, MIRRORED)
+        plan = plan_of(200, 200, 3, MIRRORED)
         first, second = (np.array([draw.flips for draw in plan.batch(step)[1]]) for step in (0, 1))
         assert not np.array_equal(first, second)
         for flips in (first, second):
@@ -228,11 +223,11 @@ class TestFlips:
 
     def test_nothing_is_flipped_without_augmentation(self, kept_volumes):
         volumes = kept_volumes(5, SHAPE)
-        plan = TrainingPlan(5, 2, 3, NONE)
+        plan = plan_of(5, 2, 3, NONE)
         for step in range(4 * plan.steps_per_epoch):
-            images, _, labels = training_batch(volumes, plan, step)
+            images, _, labels = training_batch(whole(volumes), plan, step)
             indices = plan.batch(step)[0]
-            np.testing.assert_array_equal(images, volumes.images(indices))
+            np.testing.assert_array_equal(images, images_of(volumes)[indices])
             np.testing.assert_array_equal(labels, [volumes.label(index) for index in indices])
 
 
@@ -240,14 +235,14 @@ class TestEmptyShare:
     @pytest.mark.parametrize("augmentation", [NONE, STRONG])
     def test_is_one_case_of_no_weight(self, kept_volumes, augmentation):
         volumes = kept_volumes(1, SHAPE, channels=2)
-        plan = TrainingPlan(3, 1, 0, augmentation, workers=2, rank=1)
+        plan = plan_of(3, 1, 0, augmentation, workers=2, rank=1)
         assert (plan.count, plan.steps_per_epoch) == (1, 2)
         assert len(plan.batch(1)[0]) == 0
-        images, weight, labels = training_batch(volumes, plan, 1)
-        np.testing.assert_array_equal(images, volumes.images([0]))
+        images, weight, labels = training_batch(whole(volumes), plan, 1)
+        np.testing.assert_array_equal(images, images_of(volumes)[[0]])
         np.testing.assert_array_equal(labels, [volumes.label(0)])
         assert (weight, weight.dtype) == (0.0, np.float32)
-        assert training_batch(volumes, plan, 0)[1] == 1.0
+        assert training_batch(whole(volumes), plan, 0)[1] == 1.0
 
 
 class TestCrop:
@@ -256,14 +251,14 @@ class TestCrop:
     @pytest.mark.parametrize("augmentation", [NONE, STRONG])
     def test_batches_hold_parts(self, kept_volumes, read, augmentation):
         volumes = kept_volumes(5, SHAPE, channels=2)
-        plan = TrainingPlan(5, 2, 3, augmentation._replace(crop=self.CROP))
-        elements = read(training_dataset(volumes, plan, 0, plan.steps_per_epoch))
+        plan = plan_of(5, 2, 3, augmentation._replace(crop=self.CROP))
+        elements = read(training_dataset(whole(volumes), plan, 0, plan.steps_per_epoch))
         assert [features["image"].shape for features, _ in elements] == [(n,) + self.CROP + (2,) for n in (2, 2, 1)]
         assert [labels.shape for _, labels in elements] == [(n,) + self.CROP for n in (2, 2, 1)]
 
     def test_a_worker_without_a_case_has_a_part_too(self, kept_volumes):
-        plan = TrainingPlan(3, 1, 0, NONE._replace(crop=self.CROP), workers=2, rank=1)
-        images, weight, labels = training_batch(kept_volumes(1, SHAPE), plan, 1)
+        plan = plan_of(3, 1, 0, NONE._replace(crop=self.CROP), workers=2, rank=1)
+        images, weight, labels = training_batch(whole(kept_volumes(1, SHAPE)), plan, 1)
         assert (images.shape, labels.shape, weight) == ((1,) + self.CROP + (1,), (1,) + self.CROP, 0.0)
 
 
@@ -271,8 +266,8 @@ class TestTrainingDataset:
     @pytest.mark.parametrize("batch_size", [1, 3, 5, 9])
     def test_what_goes_in_comes_out_once_an_epoch(self, kept_volumes, read, batch_size):
         volumes = kept_volumes(5, SHAPE)
-        plan = TrainingPlan(5, batch_size, 3, MIRRORED)
-        elements = read(training_dataset(volumes, plan, 0, 2 * plan.steps_per_epoch))
+        plan = plan_of(5, batch_size, 3, MIRRORED)
+        elements = read(training_dataset(whole(volumes), plan, 0, 2 * plan.steps_per_epoch))
         assert len(elements) == 2 * plan.steps_per_epoch
         for epoch in range(2):
             part = elements[epoch * plan.steps_per_epoch : (epoch + 1) * plan.steps_per_epoch]
@@ -282,9 +277,9 @@ class TestTrainingDataset:
     @pytest.mark.parametrize("first", [1, 3, 4, 6])
     def test_starting_later_gives_the_batches_of_an_undisturbed_run(self, kept_volumes, read, first):
         volumes = kept_volumes(5, SHAPE, channels=2)
-        plans = [TrainingPlan(5, 2, 3, STRONG) for _ in range(2)]
-        undisturbed = read(training_dataset(volumes, plans[0], 0, 8))
-        resumed = read(training_dataset(volumes, plans[1], first, 8))
+        plans = [plan_of(5, 2, 3, STRONG) for _ in range(2)]
+        undisturbed = read(training_dataset(whole(volumes), plans[0], 0, 8))
+        resumed = read(training_dataset(whole(volumes), plans[1], first, 8))
         assert (len(undisturbed), len(resumed)) == (8, 8 - first)
         for (features, labels), (other_features, other_labels) in zip(undisturbed[first:], resumed):
             np.testing.assert_array_equal(features["image"], other_features["image"])
@@ -293,7 +288,7 @@ class TestTrainingDataset:
 
     def test_shapes_are_known_beforehand(self, graph, kept_volumes):
         volumes = kept_volumes(2, SHAPE, channels=2)
-        dataset = training_dataset(volumes, TrainingPlan(2, 2, 3, MIRRORED), 0, 1)
+        dataset = training_dataset(whole(volumes), plan_of(2, 2, 3, MIRRORED), 0, 1)
         features, labels = tf.data.make_initializable_iterator(dataset).get_next()
         assert sorted(features) == ["image", "weight"]
         assert features["image"].shape.as_list() == [None] + list(SHAPE) + [2]
@@ -303,8 +298,8 @@ class TestTrainingDataset:
 
     def test_weights_are_those_of_the_plan(self, kept_volumes, read):
         volumes = kept_volumes(2, SHAPE)
-        plan = TrainingPlan(5, 2, 3, NONE, workers=2, rank=1)
-        elements = read(training_dataset(volumes, plan, 0, plan.steps_per_epoch))
+        plan = plan_of(5, 2, 3, NONE, workers=2, rank=1)
+        elements = read(training_dataset(whole(volumes), plan, 0, plan.steps_per_epoch))
         assert [float(features["weight"]) for features, _ in elements] == [1.0, 0.0]
 
 
@@ -312,10 +307,10 @@ class TestStreamedDataset:
     @pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
     def test_every_image_once_in_order(self, kept_volumes, read, batch_size):
         volumes = kept_volumes(5, SHAPE, channels=2)
-        dataset = streamed_dataset(lambda: repeated_images(volumes, 5), SHAPE + (2,), batch_size)
+        dataset = streamed_dataset(lambda: repeated_images(volumes, Whole(SHAPE), 5), SHAPE + (2,), batch_size)
         batches = [element["image"] for element in read(dataset)]
         assert all(len(batch) == batch_size for batch in batches[:-1])
-        np.testing.assert_array_equal(np.concatenate(batches), volumes.images(range(5)))
+        np.testing.assert_array_equal(np.concatenate(batches), images_of(volumes))
 
     def test_no_image(self, read):
         assert read(streamed_dataset(lambda: iter(()), SHAPE + (1,), 2)) == []
@@ -348,5 +343,5 @@ class TestRepeatedImages:
     @pytest.mark.parametrize("count", [0, 2, 3, 7])
     def test_goes_round_the_cases(self, kept_volumes, count):
         volumes = kept_volumes(3, SHAPE)
-        images = list(repeated_images(volumes, count))
+        images = list(repeated_images(volumes, Whole(SHAPE), count))
         assert [index_of(volumes, image) for image in images] == [number % 3 for number in range(count)]

@@ -4,9 +4,11 @@ import signal
 import numpy as np
 import pytest
 from command_line import checkpoint_steps, read_json
+from plans import images_of
 from training_sessions import summaries_in, training_session
 
 from utils.errors import UserError
+from utils.feeding import Whole
 from utils.hooks.evaluation_hook import OVERLAYS, EvaluationHook, best_score, best_step
 from utils.interruption import Interrupted
 from utils.overlays import overlay_png
@@ -35,7 +37,7 @@ def volumes(kept_volumes):
 
 def probabilities(volumes, weight):
     """What the network gives for each case, computed without TensorFlow: [N, X, Y, Z, K]."""
-    exponentials = np.exp(weight * volumes.images(range(len(volumes))).astype(np.float64))
+    exponentials = np.exp(weight * images_of(volumes).astype(np.float64))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
@@ -79,7 +81,8 @@ class Training:
             hook = EvaluationHook(
                 workers=self.workers,
                 volumes=self.volumes,
-                image_shape=list(SHAPE) + [3],
+                feeding=Whole(SHAPE),
+                channels=3,
                 network=self._network,
                 structures=STRUCTURES,
                 batch_size=batch_size,
@@ -118,9 +121,7 @@ class TestScores:
             assert len(figures) == 2
             np.testing.assert_allclose(found, expected_dice(training.volumes, WEIGHTS[epoch - 1]), rtol=1e-5)
         assert len(logged()) == 2
-        np.testing.assert_array_equal(
-            np.concatenate(training.seen), np.concatenate([training.volumes.images(range(CASES))] * 2)
-        )
+        np.testing.assert_array_equal(np.concatenate(training.seen), np.concatenate([images_of(training.volumes)] * 2))
         assert all(len(batch) <= batch_size for batch in training.seen)
 
     def test_tensorboard_has_them_at_the_optimizer_step(self, training):

@@ -7,7 +7,7 @@ from utils.flag import shown
 from utils.flag_values import SWITCH
 from utils.flags import FLAGS, GROUPS
 from utils.parser import build_parser
-from utils.recipes import RECIPES
+from utils.recipes import named
 
 REFERENCE_FLAGS = (
     "exec_mode data_normalization activation resize_interpolator loss normalization_layer pooling upsampling seed "
@@ -55,7 +55,7 @@ class TestHelp:
         assert flag.help.split()[0] in entry
         if flag.default is not None:
             assert "default: {}".format(shown(flag.default)) in entry
-        for recipe, values in RECIPES.items():
+        for recipe, values in named():
             if name in values:
                 assert "{}: {}".format(recipe, shown(values[name])) in entry
         if flag.kind.metavar.startswith("{"):
@@ -115,8 +115,8 @@ class TestRefusals:
             ("--train_split 0", r"^--train_split: '0' is not a number above 0 and up to 1$"),
             ("--train_split 1.01", r"^--train_split: '1.01' is not"),
             ("--train_split nan", r"^--train_split: 'nan' is not"),
-            ("--input_shape 32 32", r"^--input_shape: takes 3 values, not 2$"),
-            ("--input_shape 32 32 32 1", r"^--input_shape: takes 3 values, not 4$"),
+            ("--input_shape 32", r"^--input_shape: takes 2 to 3 values, not 1$"),
+            ("--input_shape 32 32 32 1", r"^--input_shape: takes 2 to 3 values, not 4$"),
             ("--input_shape 32 0 32", r"^--input_shape: '0' is not a whole number from 1"),
             ("--input_shape", r"^--input_shape: expected at least one argument$"),
             ("--downscale_blocks 3 -3", r"^--downscale_blocks: '-3' is not a whole number from 1"),

@@ -55,9 +55,9 @@ class TestMasks:
         peaks = []
         for classes in self.CLASSES:
             probabilities = np.random.RandomState(0).rand(16, 16, 16, classes).astype(np.float32)
-            params = {"input_shape": (16, 16, 16), "fit": fit, "spacing": (0.8, 0.8, 1.5), "pictures": False}
-            params.update(model_dir=str(tmp_path), labels=["0"] * classes, largest_component=False)
-            writer = MaskWriter(params, params["labels"][1:])
+            prepared = {"input_shape": (16, 16, 16), "fit": fit, "spacing": (0.8, 0.8, 1.5), "classes": classes}
+            params = {"model_dir": str(tmp_path), "pictures": False, "largest_component": False}
+            writer = MaskWriter(params, prepared, ["structure"] * (classes - 1))
             tracemalloc.start()
             writer.write(Case("ct", path, None), probabilities)
             peaks.append(tracemalloc.get_traced_memory()[1])

@@ -59,9 +59,13 @@ def params(tmp_path):
     return dict(fit, model_dir=str(tmp_path / "model"), labels=list(CLASSES), pictures=False, largest_component=False)
 
 
+def writer_of(params):
+    return MaskWriter(params, dict(params, classes=len(CLASSES)), list(CLASSES[1:]))
+
+
 @pytest.fixture
 def writer(params):
-    return MaskWriter(params, list(CLASSES[1:]))
+    return writer_of(params)
 
 
 class TestFiles:
@@ -95,7 +99,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("wanted", [True, False])
     def test_pictures_where_asked_for(self, params, make_scan, wanted):
-        writer = MaskWriter(dict(params, pictures=wanted), list(CLASSES[1:]))
+        writer = writer_of(dict(params, pictures=wanted))
         scan = make_scan()
         writer.write(scan.case, certain(scan.network_label))
         writer.evaluate(scan.case._replace(name="scored"), certain(scan.network_label), scan.network_label)
@@ -104,7 +108,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("wanted, told", [(True, "masks and pictures: "), (False, "masks: ")])
     def test_it_tells_where_they_are(self, params, capsys, wanted, told):
-        writer = MaskWriter(dict(params, pictures=wanted), list(CLASSES[1:]))
+        writer = writer_of(dict(params, pictures=wanted))
         writer.tell()
         assert capsys.readouterr().out == told + writer.folder + "\n"
 
@@ -238,7 +242,7 @@ class TestSlabs:
 
     def made(self, params, scan, probabilities):
         """Figures and files of predicting and of evaluating a scan."""
-        writer = MaskWriter(dict(params, pictures=True), list(CLASSES[1:]))
+        writer = writer_of(dict(params, pictures=True))
         predicted = writer.write(scan.case, probabilities)
         label = np.argmax(probabilities, axis=-1).astype(np.uint8)
         scored = writer.evaluate(scan.case._replace(name="scored"), probabilities, label)
@@ -264,14 +268,14 @@ class TestSlabs:
     @pytest.mark.parametrize("fit", FITS, ids=lambda fit: fit["fit"])
     def test_clearing_changes_the_uncertainty_as_it_does_the_mask(self, params, make_scan, fit):
         scan, probabilities = make_scan(), self.noisy(fit["input_shape"])
-        writer = MaskWriter(dict(params, largest_component=True, **fit), list(CLASSES[1:]))
+        writer = writer_of(dict(params, largest_component=True, **fit))
         found = writer.write(scan.case, probabilities)
         mask = voxels(writer.folder, "scan.nii.gz")
         restored = fitting.Restored(probabilities, sitk.ReadImage(scan.case.image), fit)
         assert len(restored.slabs) == 1
         expected = uncertainty(mask, restored.slab(restored.slabs[0]))
         np.testing.assert_array_equal(found.uncertainty, expected[1:])
-        without = MaskWriter(dict(params, **fit), list(CLASSES[1:])).write(scan.case, probabilities)
+        without = writer_of(dict(params, **fit)).write(scan.case, probabilities)
         assert found.uncertainty[0] != without.uncertainty[0] and found.volume_ml[0] < without.volume_ml[0]
 
 

@@ -9,7 +9,7 @@ import pytest
 from examples import sweep_report
 from utils.flag import shown
 from utils.flags import FLAGS
-from utils.recipes import RECIPES
+from utils.recipes import named
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 with open(os.path.join(PROJECT, "README.md"), encoding="utf-8") as file:
@@ -20,9 +20,8 @@ with open(os.path.join(PROJECT, "README.md"), encoding="utf-8") as file:
 def test_every_flag_stands_in_the_table_with_its_default_and_meaning(name):
     flag = FLAGS[name]
     default = "" if flag.default is None else shown(flag.default)
-    tuned = RECIPES["tuned"].get(name)
-    tuned = "" if tuned is None else shown(tuned)
-    assert "| `--{}` | {} | {} | {} |".format(name, default, tuned, flag.help) in README
+    recipes = [shown(values[name]) if name in values else "" for _, values in named()]
+    assert "| {} |".format(" | ".join(["`--{}`".format(name), default] + recipes + [flag.help])) in README
 
 
 def test_the_table_has_no_flag_that_is_gone():

@@ -11,23 +11,29 @@ def run(tmp_path):
 
 
 def test_the_flag_chooses_among_them():
-    assert FLAGS["recipe"].kind.meaning == "one of " + ", ".join(recipes.RECIPES)
+    names = sorted({recipe for recipe, _ in recipes.RECIPES})
+    assert FLAGS["recipe"].kind.meaning == "one of " + ", ".join(names)
+    assert set(recipes.RECIPES) == {(recipe, model) for recipe in names for model in ("vnet", "unet")}
 
 
-@pytest.mark.parametrize("recipe", sorted(recipes.RECIPES))
+def test_the_names_tell_recipe_and_network_where_they_are_not_the_usual_ones():
+    assert [name for name, _ in recipes.named()] == ["unet", "tuned unet", "tuned"]
+
+
+@pytest.mark.parametrize("recipe,model", sorted(recipes.RECIPES))
 class TestValues:
-    def test_are_those_of_flags_and_accepted_by_them(self, recipe):
-        for name, value in recipes.RECIPES[recipe].items():
+    def test_are_those_of_flags_and_accepted_by_them(self, recipe, model):
+        for name, value in recipes.RECIPES[recipe, model].items():
             assert FLAGS[name].problem(value) is None
 
-    def test_become_the_params(self, recipe, run):
-        chosen = run("--recipe " + recipe)
-        expected = dict(recipes.RECIPES[recipe], recipe=recipe)
+    def test_become_the_params(self, recipe, model, run):
+        chosen = run("--recipe {} --model {}".format(recipe, model))
+        expected = dict(recipes.RECIPES[recipe, model], recipe=recipe, model=model)
         assert {name: chosen[name] for name in expected} == expected
 
-    def test_are_copies(self, recipe):
-        recipes.defaults(recipe)["downscale_blocks"].append(7)
-        assert recipes.defaults(recipe)["downscale_blocks"] == FLAGS["downscale_blocks"].default
+    def test_are_copies(self, recipe, model):
+        recipes.defaults(recipe, model)["downscale_blocks"].append(7)
+        assert recipes.defaults(recipe, model)["downscale_blocks"] == FLAGS["downscale_blocks"].default
 
 
 class TestPrecedence:

@@ -2,10 +2,10 @@ import io
 
 import numpy as np
 import pytest
+from plans import plan_of
 from training_sessions import summaries_in, training_session
 
 from utils.augmentation import Augmentation
-from utils.data_loader import TrainingPlan
 from utils.hooks.training_hook import TrainingHook, write_scalars
 from utils.progress import Progress
 from utils.tf_runtime import tf
@@ -34,7 +34,7 @@ class Training:
 
     def __init__(self, model_dir):
         self.model_dir = str(model_dir)
-        self.plan = TrainingPlan(5, 2, 0, Augmentation())
+        self.plan = plan_of(5, 2, 0, Augmentation())
         self.workers = Workers()
         self.shown = io.StringIO()
         self.losses = LOSSES
@@ -47,8 +47,8 @@ class Training:
             loss = tf.gather(tf.constant(self.losses, tf.float32), step, name="loss")
             with tf.control_dependencies([loss]):
                 operation = tf.assign_add(step, 1)
-            total = self.plan.cases_before(last)
-            done = self.plan.cases_before(first)
+            total = self.plan.items_before(last)
+            done = self.plan.items_before(first)
             with Progress(total, "training", "images", initial=done, stream=self.shown) as progress:
                 hook = TrainingHook(
                     self.workers,
@@ -107,7 +107,7 @@ class TestEpochs:
             assert figures["images_per_second"] == pytest.approx(rate(*steps))
 
     def test_an_epoch_of_one_step(self, training, logged):
-        training.plan = TrainingPlan(5, 50, 0, Augmentation())
+        training.plan = plan_of(5, 50, 0, Augmentation())
         training.run(0, 2)
         losses = [(number, figures["loss"]) for number, figures in of_epochs(logged())]
         assert losses == [(1, pytest.approx(LOSSES[0])), (2, pytest.approx(LOSSES[1]))]
@@ -201,7 +201,7 @@ class TestOtherWorkers:
         assert of_epochs(logged()) == [] and training.summaries() == {}
 
     def test_the_first_tells_what_all_did(self, training, logged):
-        training.plan = TrainingPlan(7, 2, 0, Augmentation(), workers=2, rank=0)
+        training.plan = plan_of(7, 2, 0, Augmentation(), workers=2, rank=0)
         training.run(0, 2)
         assert training.plan.shares == [4, 3] and training.plan.steps_per_epoch == 2
         ((_, figures),) = of_epochs(logged())

@@ -5,8 +5,8 @@ import pytest
 from networks import random_volume, variable
 
 from model.layers import MOVING_STATISTICS
-from model.unet import UNetSettings, unet
-from utils.mirroring import framed, input_size, output_size, unframed
+from model.mirroring import input_size, output_size
+from model.unet import UNetSettings, labelled, unet
 from utils.tf_runtime import tf
 from utils.var_storage import averaged_weights_scope, frozen_weights_scope, master_weights_scope
 
@@ -110,12 +110,10 @@ class TestPlaces:
         larger = random_volume(40, 36, 1)
         results = []
         for image in (larger, larger[4:30, 6:34]):
-            seen = framed(image, chosen.levels, chosen.padding)
-            images = tf.placeholder(tf.float32, (1,) + seen.shape)
-            logits = unet(images, chosen, training=False)
+            logits = labelled(tf.constant(image[None]), chosen, training=False)
             if not results:
                 session.run(tf.global_variables_initializer())
-            found = unframed(session.run(logits, {images: seen[None]})[0], image.shape)
+            found = session.run(logits)[0]
             assert found.shape == image.shape[:2] + (3,)
             results.append(found)
         np.testing.assert_allclose(results[1][9:-9, 9:-9], results[0][13:21, 15:25], rtol=1e-4, atol=1e-5)

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 from command_line import PROJECT, TINY, make_task, run_main
+from plans import plan_of
 
 from utils import launch
 from utils.augmentation import Augmentation
-from utils.data_loader import TrainingPlan
 
 LAUNCHED = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
 
@@ -108,7 +108,7 @@ class TestFewCases:
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 class TestPlanOfSeveral:
     def plans(self, count, size, batch_size):
-        return [TrainingPlan(count, batch_size, 3, Augmentation(), size, rank) for rank in range(size)]
+        return [plan_of(count, batch_size, 3, Augmentation(), size, rank) for rank in range(size)]
 
     def test_every_case_once_in_each_epoch_over_all_workers(self, count, size, batch_size):
         plans = self.plans(count, size, batch_size)
@@ -131,7 +131,7 @@ class TestPlanOfSeveral:
                 everyones += own
                 weighted += plan.weight(step) * (np.mean(own) if own else 0.0) / size
             assert weighted == pytest.approx(np.mean(everyones))
-            assert plans[0].cases_before(step + 1) - plans[0].cases_before(step) == len(everyones)
+            assert plans[0].items_before(step + 1) - plans[0].items_before(step) == len(everyones)
 
     def test_the_first_worker_always_has_cases(self, count, size, batch_size):
         plan = self.plans(count, size, batch_size)[0]
@@ -140,7 +140,7 @@ class TestPlanOfSeveral:
 
 class TestOrderOfSeveral:
     def test_differs_between_workers_and_follows_from_the_seed(self):
-        orders = [TrainingPlan(40, 20, seed, Augmentation(), 2, rank).batch(0)[0] for seed in (0, 1) for rank in (0, 1)]
-        again = TrainingPlan(40, 20, 1, Augmentation(), 2, 1).batch(0)[0]
+        orders = [plan_of(40, 20, seed, Augmentation(), 2, rank).batch(0)[0] for seed in (0, 1) for rank in (0, 1)]
+        again = plan_of(40, 20, 1, Augmentation(), 2, 1).batch(0)[0]
         assert np.array_equal(orders[3], again)
         assert len({tuple(order) for order in orders}) == 4

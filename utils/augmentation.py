@@ -19,7 +19,7 @@ class Augmentation(NamedTuple):
     """How strong the changes of training cases may be; the default is none at all."""
 
     flips: Tuple[bool, bool, bool] = (False,) * 3  # mirror along x, y and z, each with probability one half
-    rotation: float = 0.0  # largest angle about each axis, in degrees
+    rotation: float = 0.0  # largest angle about each of `turned_about`, in degrees
     scaling: float = 0.0  # largest relative change of size: factors from 1 / (1 + scaling) to 1 + scaling
     shift: float = 0.0  # largest shift along each axis, in voxels
     elastic: float = 0.0  # standard deviation of a smooth random displacement along each axis, in voxels
@@ -31,6 +31,8 @@ class Augmentation(NamedTuple):
     channels: int = 1  # channels of an image, whose intensities are changed by different amounts
     spacing: Tuple[float, float, float] = (1.0,) * 3  # voxel size, of which the proportions count
     crop: Optional[Tuple[int, int, int]] = None  # voxels of the part of a case that is kept; None for all
+    turned_about: Tuple[bool, bool, bool] = (True,) * 3  # x, y and z: a slice is turned about the axis across it
+    knots: int = 0  # along each axis, of the grid of independent displacements; 0 for one every KNOT_SPACING voxels
 
 
 class Intensity(NamedTuple):
@@ -56,6 +58,7 @@ class Draw(NamedTuple):
     spacing: Tuple[float, float, float] = (1.0,) * 3  # voxel size: angles are angles where its proportions hold
     crop: Optional[Tuple[int, int, int]] = None  # voxels of the part that is kept; None for all
     place: Tuple[float, float, float] = (0.0, 0.0, 0.0)  # of that part: 0 the lowest along an axis, 1 the highest
+    knots: int = 0  # of the grid of independent displacements, as above
 
 
 UNCHANGED = Draw()
@@ -69,6 +72,9 @@ def strengths(params):
     flips = tuple(params["augment"] and axis in params["flip_axes"] for axis in "xyz")
     named = "rotation scaling shift elastic noise blur brightness gamma share".split()
     chosen = {name: params["augment_" + name] for name in named}
+    chosen["knots"] = params["augment_elastic_knots"]
+    if params["model"] == "unet":
+        chosen["turned_about"] = tuple(axis == params["slice_axis"] for axis in "xyz")
     spacing = tuple(params["spacing"] or Augmentation().spacing)
     crop = params["crop_shape"] and tuple(params["crop_shape"])
     return Augmentation(flips=flips, channels=len(params["modalities"]), spacing=spacing, crop=crop, **chosen)
@@ -108,10 +114,11 @@ def draws(strength, count, random):
 def _spatial(strength, places):
     """The fields of a Draw that change a case's shape; ``places``: seven numbers from -1 to 1."""
     return {
-        "angles": tuple(strength.rotation * place for place in places[:3]),
+        "angles": tuple(strength.rotation * turned * place for turned, place in zip(strength.turned_about, places)),
         "scale": _factor(strength.scaling, places[3]),
         "shift": tuple(strength.shift * place for place in places[4:]),
         "elastic": strength.elastic,
+        "knots": strength.knots,
     }
 
 
@@ -136,7 +143,7 @@ def augmented(image, label, draw):
     """A case after the changes of a ``Draw``, which alone decides them.
 
     Args:
-        image: float32 [X, Y, Z, C].
+        image: float32 [X, Y, Z, C]. Of more channels than the draw has intensities for, the last ones keep theirs.
         label: uint8 [X, Y, Z].
         draw: a ``Draw``.
 
@@ -148,8 +155,9 @@ def augmented(image, label, draw):
     image, label = warped(image, label, draw)
     image, label = cropped(image, draw), cropped(label, draw)
     if draw.intensities:
-        channels = enumerate(draw.intensities)
-        image = np.stack([changed(image[..., c], intensity, [draw.seed, c]) for c, intensity in channels], axis=-1)
+        channels = np.moveaxis(image, -1, 0)
+        made = [changed(channels[c], intensity, [draw.seed, c]) for c, intensity in enumerate(draw.intensities)]
+        image = np.stack(made + list(channels[len(made) :]), axis=-1)
     return image, label
 
 

@@ -4,6 +4,8 @@ import functools
 import os
 import tempfile
 
+import numpy as np
+
 from model.model_fn import probabilities_of
 from utils import benchmark, data_loader, hardware
 from utils.files import write_json_atomically
@@ -36,12 +38,15 @@ class BenchmarkRunner(Runner):
 
     def _training_batches(self, steps):
         images = self.workers.size * self.params["batch_size"]
-        plan = self._training_plan(benchmark.rounded_up(len(self.job.training), images))
+        cases = benchmark.rounded_up(len(self.job.training), images) // self.workers.size
         if self.params["synthetic"]:
-            return plan, lambda: benchmark.synthetic_dataset(self.params, steps, labelled=True)
+            return self._training_plan(cases), lambda: benchmark.synthetic_dataset(self.params, steps, labelled=True)
         own = self._preparation.volumes(self._share(self.job.training), "preparing training cases")
-        volumes = benchmark.cycled(own, plan.count)
-        return plan, lambda: data_loader.training_dataset(volumes, plan, 0, steps)
+        items = self._preparation.items(benchmark.cycled(own, cases))
+        # Of a case's parts there may be any number.
+        count = benchmark.rounded_up(len(items), self.params["batch_size"])
+        plan = self._training_plan(count, lambda random: np.resize(items.order(random), count))
+        return plan, lambda: data_loader.training_dataset(items, plan, 0, steps)
 
     def predict(self):
         """Measure prediction steps with fresh weights: their values do not matter to the speed."""
@@ -60,9 +65,10 @@ class BenchmarkRunner(Runner):
         if self.params["synthetic"]:
             return lambda: benchmark.synthetic_dataset(self.params, steps, labelled=False)
         volumes = self._preparation.volumes(self._share(self.job.predicted), "preparing images")
-        batch_size, shape = self.params["batch_size"], volumes.image(0).shape
-        images = functools.partial(data_loader.repeated_images, volumes, steps * batch_size)
-        return lambda: data_loader.streamed_dataset(images, shape, batch_size)
+        batch_size, feeding = self.params["batch_size"], self._preparation.feeding
+        shape = feeding.item_shape + (len(self.params["modalities"]),)
+        items = functools.partial(data_loader.repeated_images, volumes, feeding, steps * batch_size)
+        return lambda: data_loader.streamed_dataset(items, shape, batch_size)
 
     def _share(self, cases):
         # With more workers than cases, those that have none of their own measure on the first one.

@@ -16,6 +16,7 @@ from utils.check_summary import summary_lines
 from utils.check_table import table_lines
 from utils.environment import threads
 from utils.errors import UserError, unusable
+from utils.feeding import feeding_of
 from utils.files import write_json_atomically
 from utils.job import Job
 from utils.large_scans import turn_of
@@ -155,6 +156,7 @@ def _settings(params, task, findings):
     try:
         training = [case for case in readable if case.label is not None]
         settings.update(grid.choose(params, training or readable))
+        settings.update(case_shape=feeding_of(dict(params, **settings)).case_shape)
         whole = Job({}, training=task.training, predicted=task.test)
         network_memory.check(dict(params, modalities=task.modalities, **settings), whole)
     except UserError as error:
@@ -167,7 +169,8 @@ def _fitted(finding, settings):
     if settings is None or finding.size is None:
         return finding
     problems = list(finding.problems)
-    _tried(lambda: check_memory(finding.case.image, finding.size, finding.spacing, settings), problems)
+    prepared = dict(settings, input_shape=settings["case_shape"])
+    _tried(lambda: check_memory(finding.case.image, finding.size, finding.spacing, prepared), problems)
     return finding._replace(problems=tuple(problems))
 
 

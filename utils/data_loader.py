@@ -1,14 +1,17 @@
 """Batches for the Estimator, read from the kept copy of the preprocessed cases.
 
-Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input channels.
+Dimensions: N items in a batch; X, Y, Z voxels of a case, U, V, W of an item, along the image's axes; C input channels.
 
-What a step trains on (which cases, changed how) follows from the seed, the worker and the step's number
+What a step trains on (which items, changed how) follows from the seed, the worker and the step's number
 alone, so that a run that was interrupted goes on with the batches it would have had.
 """
 
+import itertools
+
 import numpy as np
 
-from utils.augmentation import UNCHANGED, augmented, draws
+from utils.augmentation import UNCHANGED, draws
+from utils.feeding import items_of
 from utils.tf_runtime import tf
 
 PREFETCHED_BATCHES = 4
@@ -35,9 +38,9 @@ class Volumes:
         """The label of one case: uint8 [X, Y, Z], a read-only view of the file."""
         return view(self.kept[index].label)
 
-    def images(self, indices):
-        """Several images: float32 [N, X, Y, Z, C]."""
-        return np.stack([self.image(index) for index in indices])
+    def borders(self, index):
+        """What borders add to the weights of one case's voxels: float32 [X, Y, Z], a read-only view of the file."""
+        return view(self.kept[index].borders)
 
 
 def view(path):
@@ -47,28 +50,29 @@ def view(path):
 
 
 class TrainingPlan:
-    """Which cases each training step of a worker sees, and how they are changed.
+    """Which items each training step of a worker sees, and how they are changed.
 
-    Every epoch goes through all cases once, in an order of its own; its last batches hold what is left
-    over. The cases are dealt out to the workers in turn (``Workers.share``), so that shares differ by one
-    case at most and all workers take the same number of steps.
+    Every epoch goes through all of its items once, in an order of its own; its last batches hold what is left
+    over. All workers take the same number of steps, also where one of them has fewer items.
 
     Args:
-        count: cases of all workers.
-        batch_size: cases per step of each worker.
+        shares: how many items of an epoch each worker has.
+        batch_size: items per step of each worker.
         seed: what orders and changes follow from.
         augmentation: the ``utils.augmentation.Augmentation``, how strong the changes are.
-        workers: how many workers there are.
-        rank: which of them this is.
+        rank: which of the workers this is.
+        order: function (np.random.RandomState) -> the items of an epoch in their order, int [shares[rank]]; by
+            default all numbers below that.
     """
 
-    def __init__(self, count, batch_size, seed, augmentation, workers=1, rank=0):
+    def __init__(self, shares, batch_size, seed, augmentation, rank=0, order=None):
         self.batch_size = batch_size
         self.augmentation = augmentation
-        self.shares = [len(range(worker, count, workers)) for worker in range(workers)]
+        self.shares = list(shares)
         self.count = self.shares[rank]
-        self.steps_per_epoch = -(-self.shares[0] // batch_size)
-        self._seed = [seed, rank] if workers > 1 else [seed]
+        self.steps_per_epoch = -(-max(self.shares) // batch_size)
+        self._order = order or (lambda random: random.permutation(self.count))
+        self._seed = [seed, rank] if len(self.shares) > 1 else [seed]
         self._epoch = None
 
     def _draw(self, epoch):
@@ -76,59 +80,68 @@ class TrainingPlan:
         drawn = self._epoch
         if drawn is None or drawn[0] != epoch:
             random = np.random.RandomState(self._seed + [epoch])
-            order = random.permutation(self.count)
+            order = self._order(random)
             drawn = self._epoch = (epoch, order, draws(self.augmentation, self.count, random))
         return drawn[1:]
 
     def batch(self, step):
-        """Case indices int [N] and a list of their N ``utils.augmentation.Draw`` of one step, counted from 0."""
+        """Item numbers int [N] and a list of their N ``utils.augmentation.Draw`` of one step, counted from 0."""
         epoch, position = divmod(int(step), self.steps_per_epoch)
         order, changes = self._draw(epoch)
         chosen = slice(position * self.batch_size, (position + 1) * self.batch_size)
         return order[chosen], changes[chosen]
 
-    def cases_before(self, step):
-        """How many cases all workers have seen in the steps before ``step``, counted with repetition."""
+    def items_before(self, step):
+        """How many items all workers have seen in the steps before ``step``, counted with repetition."""
         epochs, position = divmod(int(step), self.steps_per_epoch)
         return epochs * sum(self.shares) + sum(min(position * self.batch_size, share) for share in self.shares)
 
     def weight(self, step):
         """What this worker's mean gradient of a step counts in the mean over the workers.
 
-        Its part of the step's cases, times the number of workers: 1 wherever the batches are equal.
+        Its part of the step's items, times the number of workers: 1 wherever the batches are equal.
         """
-        everyones = self.cases_before(int(step) + 1) - self.cases_before(step)
+        everyones = self.items_before(int(step) + 1) - self.items_before(step)
         return len(self.batch(step)[0]) * len(self.shares) / everyones
 
 
-def training_batch(volumes, plan, step):
-    """The batch of one step: float32 images [N, X, Y, Z, C], float32 weight [], uint8 labels [N, X, Y, Z].
+def training_batch(items, plan, step):
+    """The batch of one step: float32 images [N, U, V, W, C], float32 weight [], uint8 labels [N, U, V, W].
 
-    A worker that has no case left in an epoch's last step gets its first one, with weight 0.
+    Where ``items`` have weights of voxels, these come last: float32 [N, U, V, W]. A worker that has no item left in an
+    epoch's last step gets its first one, with weight 0.
     """
-    indices, changes = plan.batch(step)
-    if not len(indices):
-        indices, changes = [0], [UNCHANGED._replace(crop=plan.augmentation.crop)]
-    cases = [augmented(volumes.image(index), volumes.label(index), draw) for index, draw in zip(indices, changes)]
-    images, labels = (np.stack(arrays) for arrays in zip(*cases))
-    return images, np.float32(plan.weight(step)), labels
+    numbers, changes = plan.batch(step)
+    if not len(numbers):
+        numbers, changes = [0], [UNCHANGED._replace(crop=plan.augmentation.crop)]
+    examples = [items.example(number, draw) for number, draw in zip(numbers, changes)]
+    images, labels, weights = zip(*examples)
+    batch = np.stack(images), np.float32(plan.weight(step)), np.stack(labels)
+    return batch if weights[0] is None else batch + (np.stack(weights),)
 
 
-def training_dataset(volumes, plan, first_step, end_step):
+def training_dataset(items, plan, first_step, end_step):
     """A ``tf.data`` pipeline of the batches of steps ``first_step`` up to ``end_step`` (exclusive).
 
-    Its elements are ({"image": float32 [N, X, Y, Z, C], "weight": float32 []}, uint8 labels [N, X, Y, Z]).
+    Its elements are ({"image": float32 [N, U, V, W, C], "weight": float32 []}, uint8 labels [N, U, V, W]); where
+    ``items`` have weights of voxels, the features have "voxel_weights": float32 [N, U, V, W] too.
     """
-    shape = (plan.augmentation.crop or volumes.image(0).shape[:3]) + volumes.image(0).shape[3:]
+    first = items.example(0, UNCHANGED._replace(crop=plan.augmentation.crop))
+    shape = first.image.shape
+    types = [tf.float32, tf.float32, tf.uint8] + [tf.float32] * (first.weights is not None)
 
     def read(step):
-        images, weight, labels = tf.numpy_function(
-            lambda number: training_batch(volumes, plan, number), [step], [tf.float32, tf.float32, tf.uint8]
+        images, weight, labels, *weights = tf.numpy_function(
+            lambda number: training_batch(items, plan, number), [step], types
         )
         images.set_shape((None,) + shape)
         weight.set_shape(())
         labels.set_shape((None,) + shape[:3])
-        return {"image": images, "weight": weight}, labels
+        features = {"image": images, "weight": weight}
+        for voxel_weights in weights:
+            voxel_weights.set_shape((None,) + shape[:3])
+            features["voxel_weights"] = voxel_weights
+        return features, labels
 
     return tf.data.Dataset.range(first_step, end_step).map(read, READERS).prefetch(PREFETCHED_BATCHES)
 
@@ -136,7 +149,7 @@ def training_dataset(volumes, plan, first_step, end_step):
 def streamed_dataset(images, shape, batch_size):
     """A ``tf.data`` pipeline of images in order, each read when it is due; the last batch holds what is left over.
 
-    ``images`` is a function that returns an iterator over float32 [X, Y, Z, C], all of ``shape``.
+    ``images`` is a function that returns an iterator over float32 [U, V, W, C], all of ``shape``.
     """
 
     def features():
@@ -146,6 +159,8 @@ def streamed_dataset(images, shape, batch_size):
     return dataset.batch(batch_size).prefetch(1)
 
 
-def repeated_images(volumes, count):
-    """An iterator over ``count`` images float32 [X, Y, Z, C], going round the cases as often as it takes."""
-    return (volumes.image(number % len(volumes)) for number in range(count))
+def repeated_images(volumes, feeding, count):
+    """An iterator over ``count`` items float32 [U, V, W, C], going round the cases as often as it takes."""
+    images = (volumes.image(number % len(volumes)) for number in itertools.count())
+    items = itertools.chain.from_iterable(items_of(image, feeding) for image in images)
+    return itertools.islice(items, count)

@@ -4,6 +4,8 @@ Dimensions: X, Y, Z voxels of the network's grid; X', Y', Z' of the scan's own; 
 
 With ``--fit resize`` the network's grid spans the scan's field of view. With ``--fit pad`` the scan is first brought
 to a spacing, over the same field of view; what is then missing or too much is padded or cropped, on both sides alike.
+Along an axis where ``input_shape`` is None the scan keeps its own slices: neither their distance nor their number
+changes.
 """
 
 import numpy as np
@@ -27,13 +29,18 @@ def fit_image(image, settings, normalize):
         normalize: a function from float32 [X', Y', Z'] to float32 of the same shape.
     """
     resampled = geometry.resample_image(image, resampled_shape(image, settings), settings["resize_interpolator"])
-    return fit_array(normalize(to_array(resampled)), settings["input_shape"], MEAN_INTENSITY)
+    return _padded(normalize(to_array(resampled)), settings, MEAN_INTENSITY)
 
 
 def fit_label(label, settings):
     """A label, a 3-D SimpleITK image, on the network's grid: uint8 [X, Y, Z]; background where it is padded."""
     resampled = geometry.resample_label(label, resampled_shape(label, settings), settings["classes"])
-    return fit_array(resampled, settings["input_shape"], BACKGROUND)
+    return _padded(resampled, settings, BACKGROUND)
+
+
+def _padded(array, settings, filling):
+    shape = [own if size is None else size for own, size in zip(array.shape, settings["input_shape"])]
+    return fit_array(array, shape, filling)
 
 
 class Restored:
@@ -76,11 +83,12 @@ def resampled_shape(image, settings):
 
 def shape_before_padding(size, spacing, settings):
     """The same of a scan of that size (voxels) and spacing (mm)."""
-    if settings["fit"] == "resize":
-        return tuple(settings["input_shape"])
-    extents = np.multiply(size, spacing)
-    # A header's spacing has six digits or so: 0.99999 mm are one voxel of 1 mm.
-    return tuple(int(size) for size in np.maximum(1, np.round(extents / settings["spacing"])))
+    wanted = settings["input_shape"]
+    if settings["fit"] == "pad":
+        extents = np.multiply(size, spacing)
+        # A header's spacing has six digits or so: 0.99999 mm are one voxel of 1 mm.
+        wanted = np.where(np.equal(wanted, None), None, np.maximum(1, np.round(extents / settings["spacing"])))
+    return tuple(int(own if voxels is None else voxels) for own, voxels in zip(size, wanted))
 
 
 def fit_array(array, shape, filling, slices=None):

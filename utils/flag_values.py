@@ -9,6 +9,7 @@ LARGEST_COUNT = 10**6
 LARGEST_SEED = 2**31 - 1
 LARGEST_SIDE = 1024
 MOST_FOLDS = 20
+MOST_KNOTS = 100
 # In mm: far beyond any scanner's, and near enough for arithmetic.
 SPACINGS = (1e-6, 1e6)
 # Of the numbers that the network computes with, which are float32.
@@ -81,6 +82,12 @@ def _is_name(value):
 FOLDER = Kind(str, _is_name, "the name of a folder, on one line", "DIR")
 FILE = Kind(str, _is_name, "the name of a file, on one line", "FILE")
 
+KNOTS = Kind(
+    int,
+    lambda value: whole(0, MOST_KNOTS).accepts(value) and value != 1,
+    "0 or a whole number from 2 to {}".format(MOST_KNOTS),
+    "N",
+)
 FOLDS = Kind(
     int,
     lambda value: whole(0, MOST_FOLDS).accepts(value) and value != 1,

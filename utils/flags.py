@@ -94,10 +94,11 @@ GROUPS = {
         ),
         Flag(
             "loss",
-            choice("dice", "dice_ce", "dice_focal"),
+            choice("dice", "dice_ce", "dice_focal", "weighted_ce"),
             "dice",
             "what training minimises: 1 minus the soft Dice, alone or plus --cross_entropy_weight times the "
-            "cross-entropy or the focal loss",
+            "cross-entropy or the focal loss; or the U-Net paper's cross-entropy, in which rare classes and borders "
+            "between structures count more",
         ),
         Flag(
             "cross_entropy_weight",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from utils import memory
+from utils import memory, network_params
 from utils.errors import UserError, unusable
 from utils.flag import shown
 from utils.flag_values import SPACINGS
@@ -18,7 +18,8 @@ MOST_VOXELS = 2**24
 def choose(params, cases):
     """The settings that complete ``params`` for a task, which are among its flags.
 
-    A dict of "input_shape" ([X, Y, Z] voxels), "crop_shape" (the same, or None) and "spacing" ([X, Y, Z] mm, or None).
+    A dict of "input_shape" ([X, Y, Z] voxels, 1 across slices), "crop_shape" (the same, or None) and "spacing"
+    ([X, Y, Z] mm, or None).
     The spacing is the median of the images. To be padded, images get the room that at least three in four of them need
     along each axis; to be resized, the nearest to the size of the median image; both in multiples of what the network
     divides by.
@@ -32,9 +33,9 @@ def choose(params, cases):
 
 
 def _crop(params, shape):
-    crop, step = params["crop_shape"], 2 ** len(params["downscale_blocks"])
+    crop, step = params["crop_shape"], _step(params)
     if crop == "auto":
-        return [-(-size * 3 // (4 * step)) * step for size in shape]
+        return _flat(params, [-(-size * 3 // (4 * step)) * step for size in shape])
     if crop is not None and any(part > size for part, size in zip(crop, shape)):
         raise UserError(
             "--crop_shape {}: is larger than --input_shape {}: use a smaller one".format(shown(crop), shown(shape))
@@ -51,8 +52,20 @@ def _input(params, cases):
     if params["fit"] == "pad" and spacing is None:
         spacing = np.maximum(np.median(spacings, axis=0).round(6), SPACINGS[0]).tolist()
     if shape == "auto":
-        shape = _shape(sizes * spacings, spacing, np.median(spacings, axis=0), 2 ** len(params["downscale_blocks"]))
+        shape = _flat(params, _shape(sizes * spacings, spacing, np.median(spacings, axis=0), _step(params)))
+        _refuse_too_large(shape, spacing)
     return shape, spacing
+
+
+def _step(params):
+    # U-Net takes any size, and least time for those that it need not frame.
+    return 2 ** params["levels"] if network_params.slice_axis(params) is not None else network_params.step(params)
+
+
+def _flat(params, shape):
+    """The shape, with one voxel across the slices where the network sees slices."""
+    axis = network_params.slice_axis(params)
+    return [1 if number == axis else size for number, size in enumerate(shape)]
 
 
 def _shape(extents, spacing, median_spacing, step):
@@ -61,13 +74,15 @@ def _shape(extents, spacing, median_spacing, step):
         steps = np.floor(np.median(extents, axis=0) / median_spacing / step + 0.5)
     else:
         steps = np.ceil(np.percentile(np.round(extents / spacing), PERCENT_WITH_ROOM, axis=0) / step)
-    shape = [int(count) * step for count in np.maximum(1, steps)]
+    return [int(count) * step for count in np.maximum(1, steps)]
+
+
+def _refuse_too_large(shape, spacing):
     if memory.voxels(shape) > MOST_VOXELS:
         raise UserError(
             "--input_shape auto: the images of this task need {} voxels, too many to train on at once: give "
             "--input_shape{}".format(" ".join(map(str, shape)), "" if spacing is None else " or a larger --spacing")
         )
-    return shape
 
 
 def _grids(cases):

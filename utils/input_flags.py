@@ -1,7 +1,7 @@
 """The flags of what the network is fed with: the images, and how training changes them."""
 
 from utils.flag import Flag
-from utils.flag_values import LARGEST_SIDE, SPACINGS, SWITCH, choice, real, strength, whole
+from utils.flag_values import KNOTS, LARGEST_SIDE, SPACINGS, SWITCH, choice, real, strength, whole
 
 IMAGES = (
     Flag(
@@ -9,8 +9,9 @@ IMAGES = (
         whole(1, LARGEST_SIDE),
         [32, 32, 32],
         "size of what the network sees, in voxels along the image's own x, y and z axes, each divisible by 2 to "
-        "the number of --downscale_blocks; auto chooses it from the sizes and spacings of the training images",
-        (3, 3),
+        "the number of --downscale_blocks; for --model unet two numbers, of any size, along the axes of its slices; "
+        "auto chooses it from the sizes and spacings of the training images",
+        (2, 3),
         ("X", "Y", "Z"),
         word="auto",
     ),
@@ -21,7 +22,7 @@ IMAGES = (
         "train on parts of this size, each at a random place of its image, in voxels; divisible as --input_shape, "
         "of which auto takes three quarters along each axis. Evaluation and prediction see whole images (default: "
         "whole images)",
-        (3, 3),
+        (2, 3),
         ("X", "Y", "Z"),
         word="auto",
     ),
@@ -39,6 +40,13 @@ IMAGES = (
         "voxel size for --fit pad, in mm along the image's own axes (default: the median of the training images)",
         (3, 3),
         ("X", "Y", "Z"),
+    ),
+    Flag("slice_axis", choice("x", "y", "z"), "z", "axis across which --model unet cuts volumes into slices"),
+    Flag(
+        "empty_slices",
+        real(lambda value: 0 <= value <= 1, "from 0 to 1"),
+        1.0,
+        "share of the slices without any structure that an epoch of --model unet trains on, others in each epoch",
     ),
     Flag("resize_interpolator", choice("linear", "nearest_neighbor"), "linear", "interpolation in that resizing"),
     Flag(
@@ -66,6 +74,13 @@ AUGMENTATION = (
         strength(LARGEST_SIDE),
         0.0,
         "smooth random displacements: their standard deviation, in voxels",
+    ),
+    Flag(
+        "augment_elastic_knots",
+        KNOTS,
+        0,
+        "points along each axis of the coarse grid that --augment_elastic displaces at random, 3 in the U-Net paper; 0 "
+        "for one every 12 voxels",
     ),
     Flag(
         "augment_share",

@@ -8,6 +8,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
+from utils.border_weights import border_weights
 from utils.environment import share_of_cores
 from utils.errors import CannotWrite, UserError, attempted, unusable
 from utils.files import replace_on_success
@@ -24,13 +25,15 @@ READ_AT_ONCE = 1 << 20
 class Kept(NamedTuple):
     """A case, the .npy files of its float32 [X, Y, Z, C] image and its uint8 [X, Y, Z] label (or None), and its hash.
 
-    ``content`` is that of the case's own files, 32 hexadecimal digits.
+    ``content`` is that of the case's own files, 32 hexadecimal digits; ``borders`` the .npy file of what borders add to
+    the weights of its voxels, float32 [X, Y, Z], where the settings ask for it.
     """
 
     case: Case
     image: str
     label: Optional[str]
     content: Optional[str] = None
+    borders: Optional[str] = None
 
 
 def keep(cases, settings, directory, progress=None, later=()):
@@ -80,25 +83,40 @@ def _make_directory(directory):
 def _keep_case(case, settings, directory):
     files = b"".join(b"none" if path is None else _hash_of_file(path) for path in (case.image, case.label))
     stem = os.path.join(directory, "%s-%s" % (case.name, _key(files, settings)))
+    content = hashlib.blake2b(files, digest_size=16).hexdigest()
+    kept = Kept(case, stem + ".image.npy", None if case.label is None else stem + ".label.npy", content)
+    if not _is_there(kept, settings):
+        with turn_of(case.image):
+            image, label = prepare_case(case, settings)
+        _save(kept.image, image)
+        if label is not None:
+            _save(kept.label, label)
+    return _with_borders(kept, settings) if settings.get("borders") else kept
+
+
+def _is_there(kept, settings):
     shape = tuple(settings["input_shape"])
-    label_path = None if case.label is None else stem + ".label.npy"
-    kept = Kept(case, stem + ".image.npy", label_path, hashlib.blake2b(files, digest_size=16).hexdigest())
-    if _is_whole(kept.image, shape + (settings["channels"],), np.float32) and (
-        kept.label is None or _is_whole(kept.label, shape, np.uint8)
-    ):
-        return kept
-    with turn_of(case.image):
-        image, label = prepare_case(case, settings)
-    _save(kept.image, image)
-    if label is not None:
-        _save(kept.label, label)
+    if not _is_whole(kept.image, shape + (settings["channels"],), np.float32):
+        return False
+    return kept.label is None or _is_whole(kept.label, shape, np.uint8)
+
+
+def _with_borders(kept, settings):
+    """The same with the weights of the borders between structures: in slices, where each has its own number of them."""
+    kept = kept._replace(borders=kept.label.replace(".label.npy", ".borders.npy"))
+    if not _is_whole(kept.borders, tuple(settings["input_shape"]), np.float32):
+        label = np.load(kept.label, allow_pickle=False)
+        axes = [axis for axis, size in enumerate(settings["input_shape"]) if size is None]
+        slices = np.moveaxis(label, axes, range(len(axes)))
+        weights = np.stack([border_weights(one) for one in slices]) if axes else border_weights(label)
+        _save(kept.borders, np.moveaxis(weights, range(len(axes)), axes))
     return kept
 
 
 def _key(files, settings):
     """Return a hash of all that decides what the preprocessed case looks like: its files' hashes and the settings."""
     chosen = {name: settings[name] for name in SETTINGS}
-    chosen["input_shape"] = [int(size) for size in chosen["input_shape"]]
+    chosen["input_shape"] = [None if size is None else int(size) for size in chosen["input_shape"]]
     chosen["format_version"] = FORMAT_VERSION
     key = hashlib.blake2b(digest_size=16)
     key.update(json.dumps(chosen, sort_keys=True).encode())
@@ -118,11 +136,13 @@ def _hash_of_file(path):
 
 
 def _is_whole(path, shape, dtype):
+    """Whether a file holds an array of that shape, of which None may be any size."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError):
         return False
-    return array.shape == shape and array.dtype == dtype and array.flags.c_contiguous
+    fits = len(array.shape) == len(shape) and all(wanted in (None, size) for wanted, size in zip(shape, array.shape))
+    return fits and array.dtype == dtype and array.flags.c_contiguous
 
 
 def _save(path, array):

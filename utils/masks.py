@@ -32,15 +32,15 @@ class MaskWriter:
     Several threads may write at a time.
 
     Args:
-        params: the params dict, with ``model_dir``, ``labels``, ``input_shape``, ``fit``, ``spacing``, ``pictures`` and
-            ``largest_component``.
+        params: the params dict, with ``model_dir``, ``pictures`` and ``largest_component``.
+        preparation: the settings of ``utils.preprocessing`` that the cases were prepared with.
         structures: names of the structures, background left out.
     """
 
-    def __init__(self, params, structures):
+    def __init__(self, params, preparation, structures):
         self.model_dir = params["model_dir"]
-        self.fit = {name: params[name] for name in ("input_shape", "fit", "spacing")}
-        self.classes = len(params["labels"])
+        self.preparation = preparation
+        self.classes = preparation["classes"]
         self.pictures = params["pictures"]
         self.largest_component = params["largest_component"]
         self.structures = structures
@@ -58,7 +58,7 @@ class MaskWriter:
 
     def _write(self, case, grid, probabilities, truth):
         """Write a mask and draw its picture; return it, and the uncertainty of each class."""
-        mask, uncertainty = self._mask(fitting.Restored(probabilities, grid, self.fit))
+        mask, uncertainty = self._mask(fitting.Restored(probabilities, grid, self.preparation))
         volumes.write_mask(mask, grid, mask_path(self.model_dir, case))
         if self.pictures:
             self._draw(case, grid, mask, truth)

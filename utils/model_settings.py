@@ -6,11 +6,13 @@ from utils import recipes
 from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
 from utils.flags import FLAGS
+from utils.network_params import SHAPES
 
 FILE_NAME = "params.json"
 
 # What the network and its input need: another value would be another network.
 MODEL_SETTINGS = (
+    "model",
     "input_shape",
     "fit",
     "spacing",
@@ -23,6 +25,10 @@ MODEL_SETTINGS = (
     "upscale_blocks",
     "downscale_blocks",
     "convolution_size",
+    "slice_axis",
+    "levels",
+    "filters",
+    "padding",
 )
 # What else decides the result of training: another value would be another run.
 RUN_SETTINGS = (
@@ -39,6 +45,8 @@ RUN_SETTINGS = (
     "momentum",
     "weight_decay",
     "weight_averaging",
+    "dropout",
+    "empty_slices",
     "lr_scaling",
     "lr_warmup_epochs",
     "batch_size",
@@ -48,6 +56,7 @@ RUN_SETTINGS = (
     "augment_scaling",
     "augment_shift",
     "augment_elastic",
+    "augment_elastic_knots",
     "augment_share",
     "augment_noise",
     "augment_blur",
@@ -72,6 +81,7 @@ LATER_SETTINGS = (
         "lr_schedule",
         "lr_warmup_steps",
     )
+    + ("model", "slice_axis", "levels", "filters", "padding", "dropout", "empty_slices")
     + ("weight_decay", "weight_averaging", "lr_scaling", "lr_warmup_epochs", "flip_axes", "folds")
     + tuple(name for name in RUN_SETTINGS if name.startswith("augment_"))
 )
@@ -177,6 +187,8 @@ def settings_of(params):
 
 
 def _flag_problem(name, value):
+    if name in SHAPES and isinstance(value, list) and len(value) != 3:
+        return "takes 3 values, not {}".format(len(value))
     return None if value is None and FLAGS[name].default is None else FLAGS[name].problem(value)
 
 

@@ -3,8 +3,9 @@
 from utils import hardware, memory
 from utils.flag import shown
 from utils.modes import uses_held_out
+from utils.network_flags import UNET
 
-# Values per voxel that the first convolution leaves, as in model.vnet.
+# Values per voxel that V-Net's first convolution leaves, as in model.vnet.
 BASE_FILTERS = 16
 # In training, what a layer gives and its gradient are there at the same time.
 COPIES_IN_TRAINING = 2
@@ -30,7 +31,8 @@ def check(params, job):
 
 def _refuse(params, flag, part, batch_size, copies):
     number = HALF if params["amp"] else memory.FLOAT
-    per_voxel = memory.FLOAT * len(params["modalities"]) + number * BASE_FILTERS * copies
+    filters = params["filters"] if params["model"] == UNET else BASE_FILTERS
+    per_voxel = memory.FLOAT * len(params["modalities"]) + number * filters * copies
     memory.refuse_beyond(
         batch_size * memory.voxels(params[flag]) * per_voxel,
         "--{} {}: {} {} image{} at a time takes".format(

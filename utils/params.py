@@ -2,7 +2,7 @@
 
 import os
 
-from utils import launch, recipes
+from utils import launch, network_params, recipes
 from utils.errors import UserError
 from utils.flag import shown
 from utils.model_folder import checkpoint_folders, has_checkpoint, model_folders, trained_settings
@@ -27,14 +27,15 @@ def from_command_line(argv=None):
     given = vars(build_parser().parse_args(argv))
     params = _completed(given, {})
     stored = binding_settings(params)
+    given = network_params.in_three_axes(given, stored or params)
     if stored is not None:
         for name in GRID_SETTINGS:
             if given.get(name) == "auto":
                 # Chosen when the model was made, from the images that it was trained on.
                 del given[name]
         _refuse_contradictions(given, stored, params)
-        params = _completed(given, stored)
-    _check_network(params)
+    params = _completed(given, stored or {})
+    network_params.check(params, given)
     _check_request(params)
     _check_folds(params, given)
     _check_effects(params, given)
@@ -46,7 +47,8 @@ def from_command_line(argv=None):
 def _completed(given, stored):
     """The flags that are given, else what the model's folder holds, else the recipe's defaults."""
     bound = {name: stored[name] for name in MODEL_SETTINGS + RUN_SETTINGS if name in stored}
-    params = recipes.defaults(given.get("recipe", stored.get("recipe", recipes.REFERENCE)))
+    chosen = {name: given.get(name, stored.get(name)) for name in ("recipe", "model")}
+    params = recipes.defaults(**{name: value for name, value in chosen.items() if value is not None})
     params.update(dict(bound, **given), prediction_batch_size=given.get("batch_size"))
     _complete_folders(params)
     return params
@@ -117,44 +119,6 @@ def _refuse_contradictions(given, stored, params):
                     name, shown(given[name]), shown(stored[name]), os.path.join(params["model_dir"], FILE_NAME)
                 )
             )
-
-
-def _check_network(params):
-    levels = len(params["downscale_blocks"])
-    entries = sorted({max(1, levels - 1), levels})
-    if len(params["upscale_blocks"]) not in entries:
-        raise UserError(
-            "--upscale_blocks {}: with --downscale_blocks {} it takes {} entries, not {}".format(
-                shown(params["upscale_blocks"]),
-                shown(params["downscale_blocks"]),
-                " or ".join(str(number) for number in entries),
-                len(params["upscale_blocks"]),
-            )
-        )
-    if params["spacing"] is not None and params["fit"] != "pad":
-        raise UserError("--spacing: belongs to --fit pad: add that or leave this out")
-    for name in ("input_shape", "crop_shape"):
-        if params[name] not in ("auto", None):
-            _check_shape(name, params, 2**levels)
-
-
-def _check_shape(name, params, step):
-    misfits = [
-        "{} along {} (nearest: {})".format(size, axis, _nearest_multiples(size, step))
-        for axis, size in zip("xyz", params[name])
-        if size % step
-    ]
-    if misfits:
-        raise UserError(
-            "--{} {}: {} levels of --downscale_blocks need multiples of {}, not {}".format(
-                name, shown(params[name]), len(params["downscale_blocks"]), step, ", ".join(misfits)
-            )
-        )
-
-
-def _nearest_multiples(size, step):
-    below = size // step * step
-    return " or ".join(str(multiple) for multiple in (below, below + step) if multiple > 0)
 
 
 def _check_request(params):

@@ -8,7 +8,7 @@ from utils.flag import shown
 from utils.flag_values import SWITCH
 from utils.flags import FLAGS, GROUPS
 from utils.printable import printable
-from utils.recipes import RECIPES
+from utils.recipes import named
 
 MOST_MEANT = 5
 
@@ -79,9 +79,7 @@ def _reader(flag):
 def _help(flag):
     accepted = [flag.kind.meaning] if flag.kind.metavar in ("N", "R") else []
     default = [] if flag.default is None else ["default: " + shown(flag.default)]
-    default += [
-        "{}: {}".format(recipe, shown(values[flag.name])) for recipe, values in RECIPES.items() if flag.name in values
-    ]
+    default += ["{}: {}".format(name, shown(values[flag.name])) for name, values in named() if flag.name in values]
     notes = "; ".join(accepted + default)
     return flag.help + (" ({})".format(notes) if notes else "")
 
@@ -106,8 +104,8 @@ def build_parser():
     """
     parser = Parser(
         prog="main.py",
-        description="Trains V-Net on a task of the Medical Segmentation Decathlon form, evaluates it, and predicts "
-        "masks with it.",
+        description="Trains V-Net or U-Net on a task of the Medical Segmentation Decathlon form, evaluates it, and "
+        "predicts masks with it.",
         formatter_class=Formatter,
         allow_abbrev=False,
     )

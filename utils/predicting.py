@@ -6,6 +6,7 @@ from model.averaging import mirrorings
 from utils import data_loader, memory
 from utils.environment import threads
 from utils.errors import CannotWrite, UnusableFile, UserError, attempted
+from utils.feeding import items_of, put_together
 from utils.kept_copy import keep_in_turn
 from utils.overlap import overlapped
 from utils.session_config import prediction_batch_size
@@ -14,7 +15,7 @@ from utils.troubles import told
 
 
 def batch_size_of(params):
-    """How many images are predicted at a time, without mirrored ones."""
+    """How many items are predicted at a time, without mirrored ones."""
     return params["prediction_batch_size"] or prediction_batch_size(params["input_shape"], bool(gpus()))
 
 
@@ -23,7 +24,7 @@ class Pipeline:
 
     Args:
         params: the params dict, with those of the task.
-        preparation: the settings of ``utils.preprocessing``.
+        preparation: the ``utils.preparation.Preparation``.
         estimator: the ``tf.estimator.Estimator``.
         checkpoint: the path of the checkpoint that it starts from.
         note: function (Kept) for each case that was read.
@@ -31,7 +32,7 @@ class Pipeline:
 
     def __init__(self, params, preparation, estimator, checkpoint, note):
         self._params = params
-        self._preparation = preparation
+        self._settings, self._feeding = preparation.settings, preparation.feeding
         self._estimator = estimator
         self._checkpoint = checkpoint
         self._note = note
@@ -75,11 +76,11 @@ class Pipeline:
         """Each case's Kept and class probabilities float32 [X, Y, Z, K] in turn; UserErrors of others to ``errors``."""
         read, failed = collections.deque(), []
 
-        def images():
+        def items():
             # In a thread of TensorFlow's, which would make errors of its own of what is raised here.
             try:
                 folder = self._params["cache_dir"]
-                for kept in keep_in_turn(cases, self._preparation, folder, threads(self._params)):
+                for kept in keep_in_turn(cases, self._settings, folder, threads(self._params)):
                     if isinstance(kept, CannotWrite):
                         troubles.append(kept)
                         return
@@ -88,18 +89,20 @@ class Pipeline:
                         continue
                     image = data_loader.view(kept.image)
                     self._note(kept)
-                    read.append(kept)
-                    yield image
+                    read.append((kept, image.shape[:3]))
+                    for item in items_of(image, self._feeding):
+                        yield item
             except Exception as error:
                 failed.append(error)
 
-        shape = self._params["input_shape"] + [len(self._params["modalities"])]
+        shape = self._feeding.item_shape + (len(self._params["modalities"]),)
         flips = len(mirrorings(self._params["flip_axes"])) if self._params["test_time_flips"] else 1
         batch_size = self._params["prediction_batch_size"] or max(1, batch_size_of(self._params) // flips)
         predictions = self._estimator.predict(
-            lambda: data_loader.streamed_dataset(images, shape, batch_size), checkpoint_path=self._checkpoint
+            lambda: data_loader.streamed_dataset(items, shape, batch_size), checkpoint_path=self._checkpoint
         )
-        for prediction in predictions:
-            yield read.popleft(), prediction["probabilities"]
+        probabilities = (prediction["probabilities"] for prediction in predictions)
+        for predicted in put_together(probabilities, read.popleft, self._feeding):
+            yield predicted
         if failed:
             raise failed[0]

@@ -1,7 +1,11 @@
 """The preprocessed cases of a run, or all that is wrong with them, known before the run goes on."""
 
-from utils import data_loader
+import numpy as np
+
+from utils import border_weights, data_loader
 from utils.errors import UserError
+from utils.feeding import feeding_of
+from utils.items import Items, SliceItems
 from utils.kept_copy import keep
 from utils.modes import uses_held_out
 
@@ -16,11 +20,13 @@ class Preparation:
 
     Attributes:
         settings: those of ``utils.preprocessing``.
+        feeding: how the cases come to the network.
     """
 
     def __init__(self, params, workers, progress):
+        self.feeding = feeding_of(params)
         self.settings = {
-            "input_shape": params["input_shape"],
+            "input_shape": list(self.feeding.case_shape),
             "fit": params["fit"],
             "spacing": params["spacing"],
             "resize_interpolator": params["resize_interpolator"],
@@ -46,20 +52,36 @@ class Preparation:
         """
         training, held_out, predicted = map(self._workers.share, (job.training, job.held_out, job.predicted))
         used = training + (held_out if uses_held_out(self._params) else ())
-        kept = self._kept_by_all(used, "preparing cases", predicted)
+        kept = self._kept_by_all(used, "preparing cases", predicted, borders=self._weighs_voxels())
         return data_loader.Volumes(kept[: len(training)]), data_loader.Volumes(kept[len(training) :])
 
-    def _kept_by_all(self, cases, description, later=()):
+    def items(self, volumes):
+        """The ``utils.items.Items`` that are trained on, of the Volumes of this worker's training cases."""
+        weights = self._class_weights(volumes) if self._weighs_voxels() else None
+        if self._params["model"] == "unet":
+            return SliceItems(volumes, self.feeding, weights, self._params["empty_slices"])
+        return Items(volumes, self.feeding, weights)
+
+    def _weighs_voxels(self):
+        return self._params["loss"] == "weighted_ce"
+
+    def _class_weights(self, volumes):
+        labels = (volumes.label(number) for number in range(len(volumes)))
+        counts = border_weights.class_counts(labels, self.settings["classes"])
+        everyones = self._workers.gather([counts.tolist()])
+        return border_weights.class_weights(np.sum(everyones, axis=0)).astype(np.float32)
+
+    def _kept_by_all(self, cases, description, later=(), borders=False):
         with self._progress(len(cases) + len(later), description, "cases") as progress:
-            kept, error = self._kept(cases, progress, later)
+            kept, error = self._kept(cases, progress, later, borders)
         # All workers learn of it before one waits for another that stopped.
         if self._workers.gather([[error is not None]]).any():
             raise error or UserError("worker {}: stopped, since another one cannot go on".format(self._workers.rank))
         return kept
 
-    def _kept(self, cases, progress, later):
-        folder = self._params["cache_dir"]
+    def _kept(self, cases, progress, later, borders):
+        folder, settings = self._params["cache_dir"], dict(self.settings, borders=borders)
         try:
-            return keep(cases, self.settings, folder, lambda done, total: progress.update(), later), None
+            return keep(cases, settings, folder, lambda done, total: progress.update(), later), None
         except UserError as error:
             return None, error

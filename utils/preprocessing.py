@@ -25,8 +25,8 @@ NORMALIZATIONS = {"zscore": zscore}
 def prepare_image(channels, settings):
     """Return a scan's channels, 3-D SimpleITK images, as C-contiguous np.float32 [X, Y, Z, C].
 
-    Each is brought to settings["input_shape"] as settings["fit"] says, and normalised by itself with
-    settings["data_normalization"].
+    Each is brought to settings["input_shape"], whose None are the scan's own sizes, as settings["fit"] says, and
+    normalised by itself with settings["data_normalization"].
     """
     normalize = NORMALIZATIONS[settings["data_normalization"]]
     return np.stack([fit_image(channel, settings, normalize) for channel in channels], axis=-1)
@@ -57,7 +57,7 @@ def check_memory(path, size, spacing, settings):
     memory.refuse_beyond(
         memory.voxels(shape) * settings["channels"] * memory.FLOAT,
         "--%s %s: %s would have %s voxels, which take"
-        % (flag, " ".join("%g" % value for value in settings[flag]), path, memory.by_axis(shape)),
+        % (flag, " ".join("%g" % (value or 1) for value in settings[flag]), path, memory.by_axis(shape)),
         "use a %s one" % advice,
         UnusableFile,
     )

@@ -3,14 +3,46 @@
 import copy
 
 from utils.flags import FLAGS
+from utils.network_flags import UNET, VNET
 
-# The published recipe: the defaults of the flags themselves.
+# The published recipes: V-Net's are the defaults of the flags themselves.
 REFERENCE = "reference"
 
 RECIPES = {
-    REFERENCE: {},
+    (REFERENCE, VNET): {},
+    # Ronneberger, Fischer and Brox 2015, sections 2 and 3.
+    (REFERENCE, UNET): {
+        "input_shape": "auto",
+        "normalization_layer": "none",
+        "loss": "weighted_ce",
+        "optimizer": "sgd",
+        "momentum": 0.99,
+        "base_lr": 0.001,
+        "batch_size": 1,
+        "augment_elastic": 10.0,
+        "augment_elastic_knots": 3,
+    },
     # Accuracy in minutes.
-    "tuned": {
+    ("tuned", UNET): {
+        "input_shape": "auto",
+        "fit": "pad",
+        "filters": 16,
+        "padding": "same",
+        "dropout": 0.0,
+        "empty_slices": 0.3,
+        "augment_rotation": 15.0,
+        "augment_scaling": 0.2,
+        "augment_shift": 3.0,
+        "loss": "dice_ce",
+        "optimizer": "adam",
+        "base_lr": 0.001,
+        "batch_size": 16,
+        "lr_schedule": "cosine",
+        "lr_warmup_steps": 200,
+        "train_epochs": 28,
+        "evaluate_every": 7,
+    },
+    ("tuned", VNET): {
         "fit": "pad",
         "input_shape": "auto",
         "crop_shape": "auto",
@@ -29,7 +61,16 @@ RECIPES = {
 }
 
 
-def defaults(recipe):
+def named():
+    """The sets that differ from the flags' own defaults: (name, values) pairs, such as ("tuned unet", {...})."""
+    parts = [
+        ([recipe] * (recipe != REFERENCE) + [model] * (model != VNET), RECIPES[recipe, model])
+        for recipe, model in RECIPES
+    ]
+    return [(" ".join(words), values) for words, values in parts if words]
+
+
+def defaults(recipe=REFERENCE, model=VNET):
     """The value of every flag where none is given: a dict of copies, so that nobody changes the table."""
     values = {name: flag.default for name, flag in FLAGS.items()}
-    return copy.deepcopy(dict(values, **RECIPES[recipe]))
+    return copy.deepcopy(dict(values, model=model, **RECIPES[recipe, model]))

@@ -101,7 +101,7 @@ class Runner(Training):
 
     def evaluate(self):
         """Score the held-out cases: the probabilities on the network's grid, and the masks written."""
-        writer = MaskWriter(self.params, self.structures)
+        writer = self._mask_writer()
         scores, errors = self.scored(writer)
         self._leave_out(errors, self.job.held_out)
         scores = self._everyones(scores, report.CaseScores, self.job.held_out)
@@ -128,6 +128,9 @@ class Runner(Training):
             return writer.evaluate(kept.case, probabilities, data_loader.view(kept.label))
 
         return self._use_each(cases, score, "evaluating")
+
+    def _mask_writer(self):
+        return MaskWriter(self.params, self._preparation.settings, self.structures)
 
     def _leave_out(self, errors, cases):
         """Let the run go on without some of the cases, and tell of them at its end."""
@@ -165,7 +168,7 @@ class Runner(Training):
             self._say("--data_dir {}: lists no test images, nothing to predict".format(self.params["data_dir"]))
             return
         cases = self.workers.share(self.job.predicted)
-        writer = MaskWriter(self.params, self.structures)
+        writer = self._mask_writer()
 
         def write(predicted):
             kept, probabilities = predicted
@@ -201,7 +204,7 @@ class Runner(Training):
         """What ``use`` makes of the (Kept, probabilities) of each case, in order, and UserErrors of the others."""
         weights = self._checkpoints(self._say)
         estimator = self._estimator(self.model_dir, weights=weights)
-        pipeline = Pipeline(self.params, self._preparation.settings, estimator, weights[0], self.record.note)
+        pipeline = Pipeline(self.params, self._preparation, estimator, weights[0], self.record.note)
         with self._progress(len(cases), description, "cases") as progress:
             results, errors, trouble = pipeline.use_each(cases, use, progress)
         if trouble and not results and self.workers.launched == 1:

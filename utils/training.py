@@ -33,7 +33,9 @@ class Training:
         if self.workers.is_first:
             self._write_settings()
             self._write_split()
-        plan = self._training_plan(len(self.job.training))
+        volumes, held_out = self._preparation.training_volumes(self.job)
+        items = self._preparation.items(volumes)
+        plan = self._training_plan(len(items), items.order)
         first_step, state = self._last_step()
         # Nobody makes up for an evaluation that is not wanted any more.
         was_due = state.is_due = state.is_due and self._evaluates()
@@ -43,16 +45,15 @@ class Training:
                 "{}: has been trained for {} epochs already".format(self.model_dir, first_step // plan.steps_per_epoch)
             )
             return
-        volumes, held_out = self._preparation.training_volumes(self.job)
         self.record.training(self.job, volumes.kept + held_out.kept, goes_on=first_step > 0)
-        diverged = functools.partial(self._diverged, plan, [kept.case.name for kept in volumes.kept])
-        done = {"initial": plan.cases_before(first_step)}
-        with self._progress(plan.cases_before(last_step), "training", "images", **done) as progress:
+        diverged = functools.partial(self._diverged, plan, items)
+        done = {"initial": plan.items_before(first_step)}
+        with self._progress(plan.items_before(last_step), "training", "images", **done) as progress:
             stopping = StoppingHook(self.workers, interruption.asked)
             hooks = self._training_hooks(plan, progress, held_out, stopping, state, diverged)
             # Where an evaluation is all that is left to do, the batches are at their end at once.
             steps = {"max_steps": last_step} if first_step < last_step else {}
-            self._fit(lambda: data_loader.training_dataset(volumes, plan, first_step, last_step), plan, hooks, **steps)
+            self._fit(lambda: data_loader.training_dataset(items, plan, first_step, last_step), plan, hooks, **steps)
         if was_due and not state.is_due and first_step >= last_step and self.workers.is_first:
             checkpoints.forget_note(checkpoints.path_of(self.model_dir, first_step))
         if stopping.has_stopped or state.is_due or interruption.asked():
@@ -92,9 +93,9 @@ class Training:
         told = "a checkpoint was saved, {}; the same command goes on from there".format(checkpoint)
         raise interruption.Interrupted(interruption.asked() or signal.SIGTERM, told)
 
-    def _diverged(self, plan, names, step, told):
+    def _diverged(self, plan, items, step, told):
         """The UserError for a step, counted from 0, whose loss or weights are no numbers."""
-        cases = [names[index] for index in plan.batch(step)[0]]
+        cases = list(dict.fromkeys(items.case_name(number) for number in plan.batch(step)[0]))
         more = ", ..." if len(cases) > NAMES_IN_A_MESSAGE else ""
         last = checkpoints.last_listed(self.model_dir)
         return UserError(
@@ -118,9 +119,10 @@ class Training:
         names = [[case.name for case in cases] for cases in (self.job.training, self.job.held_out)]
         split.write_split(self.model_dir, self.params["train_split"], self.params["split_seed"], *names)
 
-    def _training_plan(self, count):
+    def _training_plan(self, count, order=None):
+        shares = self.workers.gather([[count]]).ravel().astype(int).tolist()
         settings = [self.params["batch_size"], self.params["seed"], augmentation.strengths(self.params)]
-        return data_loader.TrainingPlan(count, *settings, workers=self.workers.size, rank=self.workers.rank)
+        return data_loader.TrainingPlan(shares, *settings, rank=self.workers.rank, order=order)
 
     def _last_step(self):
         """Optimizer steps in the last checkpoint that the first worker can read, 0 where there is none; and its state.
@@ -141,7 +143,8 @@ class Training:
         return EvaluationHook(
             workers=self.workers,
             volumes=held_out,
-            image_shape=self.params["input_shape"] + [len(self.params["modalities"])],
+            feeding=self._preparation.feeding,
+            channels=len(self.params["modalities"]),
             network=functools.partial(probabilities_of, params=self.params),
             structures=self.structures,
             batch_size=batch_size_of(self.params),

@@ -40,7 +40,7 @@ def sources(shape, draw):
     if draw.elastic:
         random = np.random.RandomState(draw.seed)
         for place in places:
-            place += np.float32(draw.elastic) * smooth_field(shape, random)
+            place += np.float32(draw.elastic) * smooth_field(shape, random, draw.knots)
     return places
 
 
@@ -56,12 +56,13 @@ def rotation(angles):
     return matrix
 
 
-def smooth_field(shape, random):
-    """Random values, float32 ``shape``: normal with standard deviation 1 at every voxel, smooth over KNOT_SPACING.
+def smooth_field(shape, random, knots=0):
+    """Random values, float32 ``shape``: normal with standard deviation 1 at every voxel, smooth between the knots.
 
-    They are a cubic B-spline over knots of independent values, taken from ``random`` (np.random.RandomState).
+    They are a cubic B-spline over knots of independent values, taken from ``random`` (np.random.RandomState). So many
+    ``knots`` span each axis; without a number they are KNOT_SPACING apart.
     """
-    splines = [_spline(size) for size in shape]
+    splines = [_spline(size, (size - 1) / (knots - 1) if knots else KNOT_SPACING) for size in shape]
     field = random.standard_normal([first[-1] + 4 for first, _ in splines]).astype(np.float32)
     # The last step, of the most values, goes along x: there, neighbours in memory have one weight.
     for axis in (2, 1, 0):
@@ -71,13 +72,14 @@ def smooth_field(shape, random):
     return field
 
 
-def _spline(size):
+def _spline(size, spacing):
     """For each voxel of a line: the first of the four knots that reach it, int [size], and their weights [4, size].
 
+    The knots are ``spacing`` voxels apart, which may be less than one.
     The sum of the weights' squares is 1, so that the spline has the spread of its knots wherever a voxel lies.
     """
-    first, place = np.divmod(np.arange(size), KNOT_SPACING)
-    place = place / float(KNOT_SPACING)
+    first, place = np.divmod(np.arange(size), spacing or 1)
+    first, place = first.astype(np.intp), place / float(spacing or 1)
     weights = [
         (1 - place) ** 3,
         4 - 6 * place**2 + 3 * place**3,

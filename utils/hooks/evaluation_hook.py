@@ -1,5 +1,6 @@
 """Held-out soft Dice at the end of epochs, pictures of a few cases, and the checkpoint that was best by it."""
 
+import itertools
 import os
 import signal
 
@@ -9,6 +10,7 @@ import dllogger
 from model.layers import MOVING_STATISTICS
 from utils import checkpoints, scores
 from utils.errors import UserError
+from utils.feeding import items_of, put_together
 from utils.files import read_json, write_json_atomically
 from utils.hooks.training_hook import write_scalars
 from utils.interruption import Interrupted
@@ -31,10 +33,11 @@ class EvaluationHook(tf.train.SessionRunHook):
     Args:
         workers: the ``utils.workers.Workers``.
         volumes: this worker's share of the held-out cases, a ``utils.data_loader.Volumes``.
-        image_shape: X, Y, Z, C of the images.
-        network: function from images float32 [N, X, Y, Z, C] to probabilities float32 [N, X, Y, Z, K].
+        feeding: how the cases come to the network, as items of ``item_shape`` (U, V, W).
+        channels: C of the images.
+        network: function from items float32 [N, U, V, W, C] to probabilities float32 [N, U, V, W, K].
         structures: names of the structures, background left out.
-        batch_size: cases predicted at a time.
+        batch_size: items predicted at a time.
         every_epochs: epochs between two evaluations.
         steps_per_epoch: optimizer steps in an epoch.
         model_dir: the best checkpoint goes into ``<model_dir>/best``.
@@ -48,7 +51,8 @@ class EvaluationHook(tf.train.SessionRunHook):
         self,
         workers,
         volumes,
-        image_shape,
+        feeding,
+        channels,
         network,
         structures,
         batch_size,
@@ -60,7 +64,8 @@ class EvaluationHook(tf.train.SessionRunHook):
     ):
         self.workers = workers
         self.volumes = volumes
-        self.image_shape = tuple(image_shape)
+        self.feeding = feeding
+        self.channels = channels
         self.network = network
         self.structures = structures
         self.batch_size = batch_size
@@ -72,7 +77,8 @@ class EvaluationHook(tf.train.SessionRunHook):
         self.asked = asked
 
     def begin(self):
-        self._images = tf.placeholder(tf.float32, (None,) + self.image_shape, name="held_out_images")
+        shape = (None,) + self.feeding.item_shape + (self.channels,)
+        self._images = tf.placeholder(tf.float32, shape, name="held_out_images")
         self._probabilities = self.network(self._images)
         self._gather = self.workers.gatherer(len(self.structures), "held_out_scores")
         self._gather_asked = self.workers.gatherer(1, "stop_evaluation")
@@ -141,9 +147,21 @@ class EvaluationHook(tf.train.SessionRunHook):
             self._keep_best(session, mean)
 
     def _predict(self, session):
-        for first in range(0, len(self.volumes), self.batch_size):
-            indices = range(first, min(first + self.batch_size, len(self.volumes)))
-            for probabilities in session.run(self._probabilities, {self._images: self.volumes.images(indices)}):
+        """The probabilities [X, Y, Z, K] of each case in turn."""
+        numbers = iter(range(len(self.volumes)))
+
+        def next_case():
+            number = next(numbers)
+            return number, self.volumes.label(number).shape
+
+        for _, probabilities in put_together(self._predicted_items(session), next_case, self.feeding):
+            yield probabilities
+
+    def _predicted_items(self, session):
+        images = (self.volumes.image(number) for number in range(len(self.volumes)))
+        items = itertools.chain.from_iterable(items_of(image, self.feeding) for image in images)
+        for batch in iter(lambda: list(itertools.islice(items, self.batch_size)), []):
+            for probabilities in session.run(self._probabilities, {self._images: np.stack(batch)}):
                 yield probabilities
 
     def _show(self, index, probabilities):

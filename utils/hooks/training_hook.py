@@ -48,7 +48,7 @@ class TrainingHook(tf.train.SessionRunHook):
     def _start_epoch(self):
         # Sum of the losses of this worker's cases, and how many cases that were.
         self._losses = np.zeros(2)
-        self._first_case = self.plan.cases_before(self._done)
+        self._first_case = self.plan.items_before(self._done)
         self._seconds = 0.0
 
     def before_run(self, run_context):
@@ -59,7 +59,7 @@ class TrainingHook(tf.train.SessionRunHook):
     def after_run(self, run_context, run_values):
         self._seconds += self._clock() - self._started
         own = len(self.plan.batch(self._done)[0])
-        everyones = self.plan.cases_before(self._done + 1) - self.plan.cases_before(self._done)
+        everyones = self.plan.items_before(self._done + 1) - self.plan.items_before(self._done)
         loss = float(run_values.results)
         if not np.isfinite(loss):
             raise self.diverged(int(self._done), "the loss is {} in".format(loss))
@@ -75,7 +75,7 @@ class TrainingHook(tf.train.SessionRunHook):
 
     def _end_epoch(self, session):
         losses, cases = np.sum(self._gather(session, [self._losses]), axis=0)
-        images = self.plan.cases_before(self._done) - self._first_case
+        images = self.plan.items_before(self._done) - self._first_case
         figures = {"loss": losses / cases, "images_per_second": images / self._seconds}
         if self.workers.is_first:
             dllogger.log((int(self._done // self.plan.steps_per_epoch),), figures)

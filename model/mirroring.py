@@ -49,26 +49,12 @@ def mirrored_indices(size, start, stop):
     return np.minimum(places, period - places) if size > 1 else places
 
 
-def window(image, corner, shape):
-    """The part of [X, Y, ...] of ``shape`` (pixels along x and y) at ``corner``, which may lie outside: a new array."""
-    along_x, along_y = (
-        mirrored_indices(size, start, start + length) for size, start, length in zip(image.shape, corner, shape)
-    )
-    return image[along_x[:, None], along_y]
+def framing(size, levels, padding):
+    """How an axis of ``size`` pixels is brought to the smallest input of which the network labels all of them.
 
-
-def framed(image, levels, padding):
-    """An image [X, Y, ...] in the middle of the smallest one of which the network labels all its pixels."""
-    shape = [input_size(size, levels, padding) for size in image.shape[:2]]
-    return window(image, [-before for before in _before(image.shape, shape)], shape)
-
-
-def unframed(output, shape):
-    """What the network says, [X', Y', ...], of each pixel of an image of ``shape`` (X, Y) that was framed: a view."""
-    first = _before(shape, output.shape)
-    return output[tuple(slice(low, low + size) for low, size in zip(first, shape))]
-
-
-def _before(shape, larger):
-    """Pixels before an image along x and y, where it lies in the middle of a larger one."""
-    return [(around - size) // 2 for size, around in zip(shape[:2], larger[:2])]
+    Returns the pixels that stand there, np.intp [``input_size``], and the first of the network's outputs that is one
+    of the axis.
+    """
+    around, lost = input_size(size, levels, padding), margin(levels, padding)
+    before = (around - size) // 2
+    return mirrored_indices(size, -before, around - before), before - lost // 2

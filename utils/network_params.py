@@ -1,0 +1,106 @@
+"""What the flags of the networks must agree in, before any task is read."""
+
+from utils.errors import UserError
+from utils.flag import shown
+from utils.network_flags import OWN_FLAGS, UNET
+
+SHAPES = ("input_shape", "crop_shape")
+
+
+def in_three_axes(given, settings):
+    """The given flags with U-Net's shapes of two numbers as those of three axes, with one voxel across the slices.
+
+    ``settings`` say which network it is, and across which axis, where the flags don't.
+    """
+    chosen = dict({name: settings[name] for name in ("model", "slice_axis")}, **given)
+    if chosen["model"] != UNET:
+        return given
+    axis = "xyz".index(chosen["slice_axis"])
+    two = {name: given[name] for name in SHAPES if isinstance(given.get(name), list) and len(given[name]) == 2}
+    return dict(given, **{name: shape[:axis] + [1] + shape[axis:] for name, shape in two.items()})
+
+
+def check(params, given):
+    """Raises UserError where the params, or the flags that are given, contradict each other."""
+    for model, names in OWN_FLAGS.items():
+        for name in names:
+            if name in given and params["model"] != model:
+                raise UserError("--{}: belongs to --model {}: add that or leave this out".format(name, model))
+    if params["spacing"] is not None and params["fit"] != "pad":
+        raise UserError("--spacing: belongs to --fit pad: add that or leave this out")
+    if params["model"] == UNET:
+        _check_unet(params, given)
+    else:
+        _check_vnet(params)
+
+
+def step(params):
+    """What the sizes of an item must be multiples of."""
+    # U-Net mirrors the borders of what is smaller than it needs.
+    return 1 if params["model"] == UNET else 2 ** len(params["downscale_blocks"])
+
+
+def slice_axis(params):
+    """The axis (0, 1 or 2) across which the network sees slices, or None where it sees volumes."""
+    return "xyz".index(params["slice_axis"]) if params["model"] == UNET else None
+
+
+def _check_unet(params, given):
+    axis = slice_axis(params)
+    for name in SHAPES:
+        if isinstance(params[name], list) and params[name][axis] != 1:
+            raise UserError(
+                "--{} {}: slices across {} have one voxel there: give two numbers, along {}".format(
+                    name, shown(params[name]), params["slice_axis"], " and ".join(_in_plane(axis))
+                )
+            )
+    if params["crop_shape"] is not None and params["padding"] == "valid":
+        raise UserError("--crop_shape: needs --padding same: parts have no borders of their own to mirror")
+    if params["slice_axis"] in given.get("flip_axes", ()):
+        raise UserError(
+            "--flip_axes {}: a slice across {} cannot be mirrored along it: leave that axis out".format(
+                shown(params["flip_axes"]), params["slice_axis"]
+            )
+        )
+
+
+def _in_plane(axis):
+    return [name for number, name in enumerate("xyz") if number != axis]
+
+
+def _check_vnet(params):
+    levels = len(params["downscale_blocks"])
+    entries = sorted({max(1, levels - 1), levels})
+    if len(params["upscale_blocks"]) not in entries:
+        raise UserError(
+            "--upscale_blocks {}: with --downscale_blocks {} it takes {} entries, not {}".format(
+                shown(params["upscale_blocks"]),
+                shown(params["downscale_blocks"]),
+                " or ".join(str(number) for number in entries),
+                len(params["upscale_blocks"]),
+            )
+        )
+    for name in SHAPES:
+        if params[name] not in ("auto", None):
+            if len(params[name]) != 3:
+                raise UserError("--{}: takes 3 values, not {}".format(name, len(params[name])))
+            _check_shape(name, params, step(params))
+
+
+def _check_shape(name, params, step):
+    misfits = [
+        "{} along {} (nearest: {})".format(size, axis, _nearest_multiples(size, step))
+        for axis, size in zip("xyz", params[name])
+        if size % step
+    ]
+    if misfits:
+        raise UserError(
+            "--{} {}: {} levels of --downscale_blocks need multiples of {}, not {}".format(
+                name, shown(params[name]), len(params["downscale_blocks"]), step, ", ".join(misfits)
+            )
+        )
+
+
+def _nearest_multiples(size, step):
+    below = size // step * step
+    return " or ".join(str(multiple) for multiple in (below, below + step) if multiple > 0)
