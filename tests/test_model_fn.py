@@ -10,10 +10,10 @@ from model.model_fn import (
     CLIP_NORM,
     LOSS_SCALE,
     model_fn,
-    network_settings,
     probabilities_of,
     training_step,
 )
+from model.networks import network_settings
 from model.vnet import supervised_vnet, vnet
 from utils.tf_runtime import cpu_mixed_precision, scale_loss, tf
 from utils.var_storage import AVERAGE, master_weights_scope

@@ -45,6 +45,11 @@ def slice_axis(params):
     return "xyz".index(params["slice_axis"]) if params["model"] == UNET else None
 
 
+def flip_axes(params):
+    """The axes that images are mirrored along: a slice is as it was along the axis across it."""
+    return [axis for axis in params["flip_axes"] if "xyz".index(axis) != slice_axis(params)]
+
+
 def _check_unet(params, given):
     axis = slice_axis(params)
     for name in SHAPES:
@@ -59,7 +64,7 @@ def _check_unet(params, given):
     if params["slice_axis"] in given.get("flip_axes", ()):
         raise UserError(
             "--flip_axes {}: a slice across {} cannot be mirrored along it: leave that axis out".format(
-                shown(params["flip_axes"]), params["slice_axis"]
+                shown(given["flip_axes"]), params["slice_axis"]
             )
         )
 

@@ -50,6 +50,7 @@ def _completed(given, stored):
     chosen = {name: given.get(name, stored.get(name)) for name in ("recipe", "model")}
     params = recipes.defaults(**{name: value for name, value in chosen.items() if value is not None})
     params.update(dict(bound, **given), prediction_batch_size=given.get("batch_size"))
+    params["flip_axes"] = network_params.flip_axes(params)
     _complete_folders(params)
     return params
 

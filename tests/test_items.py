@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+from utils.augmentation import UNCHANGED, Augmentation, Draw, Intensity, augmented, draws
+from utils.feeding import Slices, Whole
+from utils.items import Items, SliceItems
+
+SHAPE = (6, 5, 4)
+
+
+def random_state():
+    return np.random.RandomState(3)
+
+
+@pytest.fixture
+def volumes(kept_volumes):
+    """Three cases of four slices across z: of each the first is empty, of the second one all but the last."""
+    made = kept_volumes(3, SHAPE, channels=2)
+    for number, kept in enumerate(made.kept):
+        label = np.ones(SHAPE, np.uint8)
+        label[..., : 3 if number == 1 else 1] = 0
+        np.save(kept.label, label)
+    return made
+
+
+@pytest.fixture
+def bordered(volumes):
+    """The same with weights of borders beside them."""
+    for number, kept in enumerate(volumes.kept):
+        path = kept.image.replace(".image.npy", ".borders.npy")
+        np.save(path, np.random.RandomState(number).rand(*SHAPE).astype(np.float32))
+        volumes.kept[number] = kept._replace(borders=path)
+    return volumes
+
+
+class TestItems:
+    def test_are_the_cases(self, volumes):
+        items = Items(volumes, Whole(SHAPE))
+        assert len(items) == 3
+        assert [items.case_name(number) for number in range(3)] == ["case_0", "case_1", "case_2"]
+        for number in range(3):
+            image, label, weights = items.example(number, UNCHANGED)
+            np.testing.assert_array_equal(image, volumes.image(number))
+            np.testing.assert_array_equal(label, volumes.label(number))
+            assert weights is None
+
+    def test_an_epoch_has_each_once(self, volumes):
+        items = Items(volumes, Whole(SHAPE))
+        assert sorted(items.order(random_state())) == [0, 1, 2]
+
+    def test_are_changed_as_the_draw_says(self, volumes):
+        draw = draws(Augmentation(flips=(True,) * 3, rotation=30.0, share=1.0, channels=2), 1, random_state())[0]
+        found = Items(volumes, Whole(SHAPE)).example(1, draw)
+        image, label = augmented(volumes.image(1), volumes.label(1), draw)
+        np.testing.assert_array_equal(found.image, image)
+        np.testing.assert_array_equal(found.label, label)
+
+
+class TestWeights:
+    CLASS_WEIGHTS = np.array([0.5, 2.0, 3.0], np.float32)
+
+    def test_are_those_of_the_class_and_of_the_borders(self, bordered):
+        items = Items(bordered, Whole(SHAPE), self.CLASS_WEIGHTS)
+        for number in range(3):
+            image, label, weights = items.example(number, UNCHANGED)
+            np.testing.assert_array_equal(image, bordered.image(number))
+            assert weights.shape == SHAPE and weights.dtype == np.float32
+            np.testing.assert_allclose(weights, self.CLASS_WEIGHTS[label] + bordered.borders(number), rtol=1e-6)
+
+    def test_move_with_the_image_and_keep_their_values(self, bordered):
+        """Mirrored, cropped, and beside channels whose intensities change."""
+        change = Intensity(contrast=2.0, brightness=1.0)
+        draw = Draw(flips=(True, False, True), intensities=(change, change), crop=(4, 5, 2), place=(1.0, 0.0, 0.5))
+        items = Items(bordered, Whole(SHAPE), self.CLASS_WEIGHTS)
+        image, label, weights = items.example(2, draw)
+        moved = bordered.borders(2)[::-1, :, ::-1][2:, :, 1:3]
+        np.testing.assert_allclose(weights, self.CLASS_WEIGHTS[label] + moved, rtol=1e-6)
+        assert image.shape == (4, 5, 2, 2)
+        assert not np.allclose(image, bordered.image(2)[::-1, :, ::-1][2:, :, 1:3])
+
+
+class TestSliceItems:
+    def feeding(self):
+        return Slices((6, 5, 1), 2)
+
+    def test_are_the_slices_of_all_cases(self, volumes):
+        items = SliceItems(volumes, self.feeding())
+        assert len(items) == 12 and sorted(items.order(random_state())) == list(range(12))
+        for number in range(12):
+            case, place = divmod(number, 4)
+            image, label, _ = items.example(number, UNCHANGED)
+            np.testing.assert_array_equal(image, volumes.image(case)[:, :, place : place + 1])
+            np.testing.assert_array_equal(label, volumes.label(case)[:, :, place : place + 1])
+            assert items.case_name(number) == "case_{}".format(case)
+
+    @pytest.mark.parametrize("share, drawn", [(0.0, 0), (0.4, 2), (1.0, 5)])
+    def test_of_those_without_a_structure_an_epoch_has_a_share(self, volumes, share, drawn):
+        items = SliceItems(volumes, self.feeding(), empty_share=share)
+        filled = {1, 2, 3, 7, 9, 10, 11}
+        assert len(items) == len(filled) + drawn
+        epochs = [items.order(np.random.RandomState(epoch)).tolist() for epoch in range(20)]
+        for epoch in epochs:
+            assert len(set(epoch)) == len(items) and set(epoch) >= filled
+        seen = set().union(*epochs)
+        assert seen == set(range(12)) if drawn else seen == filled
+
+    def test_where_all_are_empty_an_epoch_has_them_all(self, volumes):
+        for kept in volumes.kept:
+            np.save(kept.label, np.zeros(SHAPE, np.uint8))
+        items = SliceItems(volumes, self.feeding(), empty_share=0.0)
+        assert len(items) == 12
+
+    def test_a_worker_without_cases_has_none(self, kept_volumes):
+        assert len(SliceItems(kept_volumes(0, SHAPE), self.feeding())) == 0
+
+    @pytest.mark.parametrize("axis", [0, 1])
+    def test_across_the_other_axes(self, volumes, axis):
+        shape = tuple(1 if number == axis else size for number, size in enumerate(SHAPE))
+        items = SliceItems(volumes, Slices(shape, axis))
+        assert len(items) == 3 * SHAPE[axis]
+        assert items.example(len(items) - 1, UNCHANGED).image.shape == shape + (2,)

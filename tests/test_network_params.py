@@ -1,0 +1,58 @@
+import pytest
+
+from utils.errors import UserError
+from utils.params import from_command_line
+
+
+@pytest.fixture
+def run(tmp_path):
+    return lambda text: from_command_line(["--data_dir", "task", "--model_dir", str(tmp_path)] + text.split())
+
+
+class TestShapesOfSlices:
+    @pytest.mark.parametrize("axis, expected", [("x", [1, 40, 56]), ("y", [40, 1, 56]), ("z", [40, 56, 1])])
+    def test_two_numbers_lie_along_the_axes_of_the_slices(self, run, axis, expected):
+        flags = "--model unet --padding same --slice_axis {} --input_shape 40 56 --crop_shape 40 56".format(axis)
+        chosen = run(flags)
+        assert chosen["input_shape"] == chosen["crop_shape"] == expected
+
+    def test_three_are_taken_where_they_say_the_same(self, run):
+        assert run("--model unet --slice_axis y --input_shape 40 1 56")["input_shape"] == [40, 1, 56]
+
+    def test_any_size_will_do(self, run):
+        assert run("--model unet --input_shape 37 53")["input_shape"] == [37, 53, 1]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        "flags, told",
+        [
+            ("--levels 3", "^--levels: belongs to --model unet: add that or leave this out$"),
+            ("--slice_axis x", "^--slice_axis: belongs to --model unet"),
+            ("--model unet --pooling max_pool", "^--pooling: belongs to --model vnet"),
+            ("--model unet --deep_supervision", "^--deep_supervision: belongs to --model vnet"),
+            ("--input_shape 32 32", "^--input_shape: takes 3 values, not 2$"),
+            (
+                "--model unet --input_shape 40 56 32",
+                "slices across z have one voxel there: give two numbers, along x and y",
+            ),
+            ("--model unet --slice_axis x --input_shape 40 56 1", "^--input_shape 40 56 1: .*, along y and z$"),
+            ("--model unet --input_shape 40 56 --crop_shape 24 24", "^--crop_shape: needs --padding same"),
+            (
+                "--model unet --augment --flip_axes x z",
+                "^--flip_axes x z: a slice across z cannot be mirrored along it",
+            ),
+        ],
+    )
+    def test_contradictions_in_one_line(self, run, flags, told):
+        with pytest.raises(UserError, match=told):
+            run(flags)
+
+    @pytest.mark.parametrize(
+        "flags, axes", [("--slice_axis x", ["y"]), ("--slice_axis z", ["x", "y"]), ("", ["x", "y"])]
+    )
+    def test_slices_are_mirrored_along_their_own_axes(self, run, flags, axes):
+        assert run("--model unet --augment " + flags)["flip_axes"] == axes
+
+    def test_a_flag_of_the_other_network_is_let_pass_as_a_default(self, run):
+        assert run("--model unet")["downscale_blocks"] == [3, 3, 3]
