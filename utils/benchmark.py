@@ -46,7 +46,10 @@ def synthetic_dataset(params, steps, labelled):
         if not labelled:
             return {"image": images}
         labels = tf.random.uniform(grid, maxval=len(params["labels"]), dtype=tf.int32, seed=params["seed"])
-        return {"image": images, "weight": tf.constant(1.0)}, tf.cast(labels, tf.uint8)
+        features = {"image": images, "weight": tf.constant(1.0)}
+        if params["loss"] == "weighted_ce":
+            features["voxel_weights"] = tf.ones(grid)
+        return features, tf.cast(labels, tf.uint8)
 
     return tf.data.Dataset.range(1).map(batch).cache().repeat(steps).prefetch(PREFETCHED_BATCHES)
 

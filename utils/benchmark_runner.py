@@ -41,7 +41,8 @@ class BenchmarkRunner(Runner):
         cases = benchmark.rounded_up(len(self.job.training), images) // self.workers.size
         if self.params["synthetic"]:
             return self._training_plan(cases), lambda: benchmark.synthetic_dataset(self.params, steps, labelled=True)
-        own = self._preparation.volumes(self._share(self.job.training), "preparing training cases")
+        cases_here = self._share(self.job.training)
+        own = self._preparation.volumes(cases_here, "preparing training cases", trained_on=True)
         items = self._preparation.items(benchmark.cycled(own, cases))
         # Of a case's parts there may be any number.
         count = benchmark.rounded_up(len(items), self.params["batch_size"])

@@ -36,13 +36,14 @@ class Preparation:
         }
         self._params, self._workers, self._progress = params, workers, progress
 
-    def volumes(self, cases, description):
-        """The ``utils.data_loader.Volumes`` of cases that are this worker's.
+    def volumes(self, cases, description, trained_on=False):
+        """The ``utils.data_loader.Volumes`` of cases that are this worker's; with all that ``items`` of them needs.
 
         Raises:
             UserError: some cannot be used, be they this worker's or another's.
         """
-        return data_loader.Volumes(self._kept_by_all(cases, description))
+        borders = trained_on and self._weighs_voxels()
+        return data_loader.Volumes(self._kept_by_all(cases, description, borders=borders))
 
     def training_volumes(self, job):
         """The Volumes of this worker's training cases, and of its held-out ones where they are to be used.
