@@ -17,9 +17,9 @@ from command_line import (
     succeed_here,
 )
 
-UNET = ("--model", "unet", "--padding", "same", "--levels", 2, "--filters", 8, "--normalization_layer", "batchnorm")
+UNET = ("--model", "unet", "--padding", "same", "--levels", 2, "--filters", 8)
 INPUT = ("--input_shape", 16, 16, "--batch_size", 8, "--train_split", 0.7, "--threads", 1, "--log_every", 1)
-TRAINING = ("--loss", "dice_ce", "--optimizer", "adam", "--base_lr", 0.005, "--augment_elastic", 0, "--dropout", 0.2)
+TRAINING = ("--loss", "dice_ce", "--optimizer", "adam", "--base_lr", 0.002, "--augment_elastic", 0, "--dropout", 0.2)
 FLAGS = UNET + INPUT + TRAINING
 EPOCHS = 8
 
@@ -43,7 +43,7 @@ class TestVolumes:
     def test_both_structures_are_found(self, trained):
         summary = read_json(trained, "evaluation.json")
         assert summary["structures"] == list(STRUCTURES)
-        assert min(summary["mean"]["hard_dice"].values()) > 0.75
+        assert min(summary["mean"]["hard_dice"].values()) > 0.85
         assert len(summary["cases"]) == HELD_OUT
 
     def test_masks_are_volumes_on_the_scans_own_grids(self, task, trained):
@@ -66,7 +66,7 @@ class TestResuming:
     def test_a_run_in_two_parts_ends_as_one_in_one(self, task, tmp_path):
         """Dropout, the order of the slices, and which empty ones an epoch has follow from the seed and the step."""
         ends = []
-        for name, parts in (("whole", [3]), ("parts", [1, 3])):
+        for name, parts in (("whole", [2]), ("parts", [1, 2])):
             model_dir = str(tmp_path / name)
             for epochs in parts:
                 chosen = ("--exec_mode", "train", "--train_epochs", epochs, "--empty_slices", 0.5)
