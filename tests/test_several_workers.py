@@ -1,5 +1,6 @@
 """Two real workers under mpirun: what they compute together, what each of them does, and what is left when one dies."""
 
+import glob
 import json
 import os
 import re
@@ -290,3 +291,23 @@ def wait_for_second_worker(process, model_dir):
             return process_of_rank(1, model_dir)
         time.sleep(0.05)
     raise AssertionError("the workers did not come to the third epoch")
+
+
+class TestSlices:
+    """U-Net: the workers have different numbers of slices."""
+
+    def test_all_take_the_same_steps_and_the_scores_are_of_all_cases(self, task, tmp_path):
+        model_dir = str(tmp_path / "model")
+        unet = ("--model", "unet", "--padding", "same", "--levels", 1, "--filters", 4, "--input_shape", 16, 16)
+        paper = ("--loss", "weighted_ce", "--batch_size", 16, "--train_split", 0.7, "--threads", 1, "--empty_slices", 0)
+        folders = ("--data_dir", task, "--model_dir", model_dir)
+        run_workers("--exec_mode", "train_and_evaluate", "--train_epochs", 2, *unet + paper + folders)
+        names = read_json(model_dir, "split.json")["training"]
+        filled = []
+        for name in names:
+            (label,) = glob.glob(os.path.join(model_dir, "cache", glob.escape(name) + "-*.label.npy"))
+            filled.append(int(np.load(label).any(axis=(0, 1)).sum()))
+        shares = [sum(filled[rank::2]) for rank in (0, 1)]
+        assert shares[0] != shares[1]
+        assert checkpoint_steps(model_dir)[-1] == 2 * -(-max(shares) // 16)
+        assert len(read_json(model_dir, "evaluation.json")["cases"]) == HELD_OUT
