@@ -296,11 +296,11 @@ def wait_for_second_worker(process, model_dir):
 class TestSlices:
     """U-Net: the workers have different numbers of slices."""
 
-    def test_all_take_the_same_steps_and_the_scores_are_of_all_cases(self, task, tmp_path):
+    def test_all_take_the_same_steps_and_the_scores_are_of_all_cases(self, data_dir, tmp_path):
         model_dir = str(tmp_path / "model")
         unet = ("--model", "unet", "--padding", "same", "--levels", 1, "--filters", 4, "--input_shape", 16, 16)
         paper = ("--loss", "weighted_ce", "--batch_size", 16, "--train_split", 0.7, "--threads", 1, "--empty_slices", 0)
-        folders = ("--data_dir", task, "--model_dir", model_dir)
+        folders = ("--data_dir", data_dir, "--model_dir", model_dir)
         run_workers("--exec_mode", "train_and_evaluate", "--train_epochs", 2, *unet + paper + folders)
         names = read_json(model_dir, "split.json")["training"]
         filled = []
