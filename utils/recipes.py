@@ -39,8 +39,8 @@ RECIPES = {
         "batch_size": 16,
         "lr_schedule": "cosine",
         "lr_warmup_steps": 200,
-        "train_epochs": 28,
-        "evaluate_every": 7,
+        "train_epochs": 8,
+        "evaluate_every": 2,
     },
     ("tuned", VNET): {
         "fit": "pad",
