@@ -18,12 +18,11 @@ from utils.environment import threads
 from utils.errors import UserError, unusable
 from utils.feeding import feeding_of
 from utils.files import write_json_atomically
-from utils.job import Job
-from utils.large_scans import turn_of
+from utils.job import Job, refuse_stacks
 from utils.overlap import overlapped
 from utils.preprocessing import check_memory, check_scan
 from utils.progress import Progress, say
-from utils.volumes import read_channels, read_label
+from utils.scans import is_stack, read_channels, read_label, turn_of
 
 TRAINING, TEST = "training", "test"
 
@@ -46,6 +45,11 @@ class Finding(NamedTuple):
     content: Optional[bytes]
     problems: Tuple[str, ...]
     warnings: Tuple[str, ...]
+
+    @property
+    def is_stack(self):
+        """Whether the case is of images, whose pixels have no size in mm and whose axes are not those of a body."""
+        return is_stack(self.case)
 
     def volumes_ml(self):
         """The volume of each structure, in ml."""
@@ -89,7 +93,7 @@ def examined(task, case, part):
     """The ``Finding`` of one case by itself."""
     problems: List[str] = []
     facts: Dict[str, Any] = dict.fromkeys(("size", "spacing", "axes", "intensities", "content", "voxels"))
-    with turn_of(case.image):
+    with turn_of(case):
         _tried(lambda: _examine(task, case, facts, problems), problems)
     return Finding(case, part, problems=tuple(problems), warnings=_warnings(facts, task), **facts)
 
@@ -101,24 +105,27 @@ def _examine(task, case, facts, problems):
         label = None
         if case.label is not None:
             like = channels[0] if channels else None
-            label = _tried(lambda: read_label(case.label, like, len(task.labels)), problems)
+            label = _tried(lambda: read_label(case, like, len(task.labels)), problems)
         if channels:
             facts.update(_facts(channels))
+            if is_stack(case):
+                facts["axes"] = None
             if label is not None:
                 values = sitk.GetArrayViewFromImage(label)
                 facts["voxels"] = [int(np.count_nonzero(values == value)) for value in range(1, len(task.labels))]
 
 
 def _channels(case, task):
-    check_scan(case.image, {"channels": len(task.modalities)})
-    return read_channels(case.image)
+    check_scan(case, {"channels": len(task.modalities)})
+    return read_channels(case)
 
 
 def _tried(read, problems):
     try:
         return read()
     except UserError as error:
-        problems.append(str(error))
+        if str(error) not in problems:
+            problems.append(str(error))
         return None
 
 
@@ -154,6 +161,7 @@ def _settings(params, task, findings):
     if not readable:
         return None, None
     try:
+        refuse_stacks(params, task.training + task.test)
         training = [case for case in readable if case.label is not None]
         settings.update(grid.choose(params, training or readable))
         settings.update(case_shape=feeding_of(dict(params, **settings)).case_shape)
@@ -217,11 +225,11 @@ def as_json(findings, task):
                 "case": finding.case.name,
                 "part": finding.part,
                 "size": finding.size and list(finding.size),
-                "spacing_mm": finding.spacing and list(finding.spacing),
+                "spacing_mm": list(finding.spacing) if finding.spacing and not finding.is_stack else None,
                 "axes": finding.axes,
                 "intensities": finding.intensities and [list(range_) for range_ in finding.intensities],
                 "voxels": dict(zip(structures, finding.voxels)) if measured else None,
-                "volume_ml": dict(zip(structures, finding.volumes_ml())) if measured else None,
+                "volume_ml": dict(zip(structures, finding.volumes_ml())) if measured and not finding.is_stack else None,
                 "problems": list(finding.problems),
                 "warnings": list(finding.warnings),
             }

@@ -33,7 +33,9 @@ def summary_lines(findings, task, settings):
 
 def _grid_lines(readable):
     lines = []
-    for name, form, unit in (("size", "{:.0f}", "voxels"), ("spacing", "{:.4g}", "mm")):
+    stacks = readable[0].is_stack
+    told_of = (("size", "{:.0f}", "pixels"),) if stacks else (("size", "{:.0f}", "voxels"), ("spacing", "{:.4g}", "mm"))
+    for name, form, unit in told_of:
         values = np.array([getattr(finding, name) for finding in readable], float)
         low, middle, high = (
             by_axis(form.format(value) for value in statistic(values, axis=0))
@@ -41,8 +43,9 @@ def _grid_lines(readable):
         )
         told = low if low == high else "{} to {}, median {}".format(low, high, middle)
         lines.append("{}: {} {}".format(name, told, unit))
-    axes = collections.Counter(finding.axes for finding in readable).most_common()
-    lines.append("axes: {}".format(", ".join("{} ({})".format(code, count) for code, count in axes)))
+    if not stacks:
+        axes = collections.Counter(finding.axes for finding in readable).most_common()
+        lines.append("axes: {}".format(", ".join("{} ({})".format(code, count) for code, count in axes)))
     channels = zip(*(finding.intensities for finding in readable))
     ranges = [(min(low for low, _ in channel), max(high for _, high in channel)) for channel in channels]
     lines.append("intensities: {}".format(", ".join("{:.5g} to {:.5g}".format(low, high) for low, high in ranges)))
@@ -53,10 +56,16 @@ def _structure_lines(readable, structures):
     labelled = [finding for finding in readable if finding.voxels is not None]
     lines = []
     for number, structure in enumerate(structures):
-        volumes = [finding.volumes_ml()[number] for finding in labelled if finding.voxels[number]]
-        told = "in {} of {} labels".format(len(volumes), len(labelled))
-        if volumes:
-            told += ", {:.3g} to {:.3g} ml, median {:.3g} ml".format(min(volumes), max(volumes), np.median(volumes))
+        stacks = any(finding.is_stack for finding in labelled)
+        sizes = [
+            finding.voxels[number] if stacks else finding.volumes_ml()[number]
+            for finding in labelled
+            if finding.voxels[number]
+        ]
+        told = "in {} of {} labels".format(len(sizes), len(labelled))
+        if sizes:
+            form = ", {:.0f} to {:.0f} pixels, median {:.0f}" if stacks else ", {:.3g} to {:.3g} ml, median {:.3g} ml"
+            told += form.format(min(sizes), max(sizes), np.median(sizes))
         lines.append("{}: {}".format(structure, told))
     return lines
 

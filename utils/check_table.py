@@ -6,7 +6,8 @@ GAP = "  "
 def table_lines(findings, structures):
     """The lines of a table of ``utils.check.Finding``, its heading first; numbers to the right, words to the left."""
     heading = ["case", "part", "size", "spacing mm", "axes", "intensity"]
-    heading += ["{} ml (voxels)".format(structure) for structure in structures] + ["what is wrong"]
+    unit = "pixels" if any(finding.is_stack for finding in findings) else "ml (voxels)"
+    heading += ["{} {}".format(structure, unit) for structure in structures] + ["what is wrong"]
     rows = [heading] + [_row(finding, len(structures)) for finding in findings]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heading))]
     return [
@@ -25,12 +26,14 @@ def _row(finding, structures):
     else:
         cells += [
             " x ".join(str(size) for size in finding.size),
-            " x ".join("{:.3g}".format(spacing) for spacing in finding.spacing),
-            finding.axes,
+            "-" if finding.is_stack else " x ".join("{:.3g}".format(spacing) for spacing in finding.spacing),
+            finding.axes or "-",
             ", ".join("{:.5g} to {:.5g}".format(low, high) for low, high in finding.intensities),
         ]
     if finding.voxels is None:
         cells += ["-"] * structures
+    elif finding.is_stack:
+        cells += [str(count) for count in finding.voxels]
     else:
         cells += ["{:.3f} ({})".format(volume, count) for volume, count in zip(finding.volumes_ml(), finding.voxels)]
     return cells + ["; ".join(remarks(finding))]

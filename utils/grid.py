@@ -6,7 +6,7 @@ from utils import memory, network_params
 from utils.errors import UserError, unusable
 from utils.flag import shown
 from utils.flag_values import SPACINGS
-from utils.volumes import read_grid
+from utils.scans import read_grid
 
 # Images that have room along an axis. Scans reach beyond what is segmented in them: the largest may lose a border
 # rather than have all others padded to their size.
@@ -90,7 +90,7 @@ def _grids(cases):
     found, errors = [], []
     for case in cases:
         try:
-            found.append(read_grid(case.image)[:2])
+            found.append(read_grid(case)[:2])
         except UserError as error:
             errors.append(error)
     if errors:

@@ -6,6 +6,7 @@ from typing import Any, Dict, NamedTuple, Tuple
 from utils import grid, launch, model_folder, model_settings, network_memory, split, tasks
 from utils import params as params_file
 from utils.errors import UserError
+from utils.scans import is_stack
 from utils.tasks import Case
 
 
@@ -32,9 +33,27 @@ def plan(params):
             of the execution mode, or the network cannot fit in memory.
     """
     task = tasks.read_task(params["data_dir"]) if params["data_dir"] else None
+    if task is not None:
+        refuse_stacks(params, task.training + task.test)
     job = _benchmark_job(task, params) if params["benchmark"] else _planned(task, params)
+    refuse_stacks(params, job.predicted)
     network_memory.check(dict(params, **job.description), job)
     return job
+
+
+def refuse_stacks(params, cases):
+    """Raises UserError for cases that are stacks of images where the params are those of a network of volumes."""
+    stack = next((case for case in cases if is_stack(case)), None)
+    if stack is None:
+        return
+    if params.get("model", "vnet") != "unet":
+        raise UserError("--model vnet: {} is a stack of images, not a volume: use --model unet".format(stack.image))
+    if params["slice_axis"] != "z":
+        raise UserError(
+            "--slice_axis {}: the pages of {} are the slices: use --slice_axis z".format(
+                params["slice_axis"], stack.image
+            )
+        )
 
 
 def _planned(task, params):

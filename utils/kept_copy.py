@@ -12,9 +12,9 @@ from utils.border_weights import border_weights
 from utils.environment import share_of_cores
 from utils.errors import CannotWrite, UserError, attempted, unusable
 from utils.files import replace_on_success
-from utils.large_scans import turn_of
 from utils.overlap import overlapped
 from utils.preprocessing import SETTINGS, check_scan, prepare_case
+from utils.scans import content_of, is_stack, turn_of
 from utils.tasks import Case
 
 # To be raised whenever preprocessing gives other arrays for the same files and settings.
@@ -48,7 +48,7 @@ def keep(cases, settings, directory, progress=None, later=()):
     # Threads do, as SimpleITK, zlib and hashlib work outside Python's lock; and they are safe beside TensorFlow.
     with concurrent.futures.ThreadPoolExecutor(share_of_cores()) as executor:
         futures = [executor.submit(attempted, _keep_case, case, settings, directory) for case in cases]
-        futures += [executor.submit(attempted, check_scan, case.image, settings) for case in later]
+        futures += [executor.submit(attempted, check_scan, case, settings) for case in later]
         try:
             for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
                 result = future.result()
@@ -81,12 +81,12 @@ def _make_directory(directory):
 
 
 def _keep_case(case, settings, directory):
-    files = b"".join(b"none" if path is None else _hash_of_file(path) for path in (case.image, case.label))
+    files = content_of(case) if is_stack(case) else _hash_of_files(case)
     stem = os.path.join(directory, "%s-%s" % (case.name, _key(files, settings)))
     content = hashlib.blake2b(files, digest_size=16).hexdigest()
     kept = Kept(case, stem + ".image.npy", None if case.label is None else stem + ".label.npy", content)
     if not _is_there(kept, settings):
-        with turn_of(case.image):
+        with turn_of(case):
             image, label = prepare_case(case, settings)
         _save(kept.image, image)
         if label is not None:
@@ -122,6 +122,10 @@ def _key(files, settings):
     key.update(json.dumps(chosen, sort_keys=True).encode())
     key.update(files)
     return key.hexdigest()
+
+
+def _hash_of_files(case):
+    return b"".join(b"none" if path is None else _hash_of_file(path) for path in (case.image, case.label))
 
 
 def _hash_of_file(path):

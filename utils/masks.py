@@ -9,21 +9,20 @@ import threading
 import numpy as np
 import SimpleITK as sitk
 
-from utils import fitting, scores, volumes
+from utils import fitting, predictions, report, scans, scores
 from utils.components import clear_smaller_parts
 from utils.large_scans import in_turn
-from utils.predictions import CasePrediction
 from utils.progress import say
-from utils.report import CaseScores
 from utils.surface_scores import SurfaceScores, surface_scores
 from utils.uncertainty import Uncertainty
+from utils.volumes import to_array
 
 FOLDER = "eval"
 
 
 def mask_path(model_dir, case):
     """Where the mask of a case goes."""
-    return os.path.join(model_dir, FOLDER, case.name + ".nii.gz")
+    return os.path.join(model_dir, FOLDER, scans.mask_name(case))
 
 
 class MaskWriter:
@@ -49,23 +48,29 @@ class MaskWriter:
         self._drawing = threading.Lock()
 
     def write(self, case, probabilities):
-        """Write the mask of a case from its probabilities float32 [X, Y, Z, K]; return its ``CasePrediction``."""
-        grid = volumes.read_grid(case.image)
+        """Write the mask of a case from its probabilities float32 [X, Y, Z, K]; return what is known of it.
+
+        A ``predictions.CasePrediction``, of a stack a ``predictions.StackPrediction``.
+        """
+        grid = scans.read_grid(case)
         with in_turn(grid.size):
             mask, uncertainty = self._write(case, grid, probabilities, None)
-            volume = scores.volumes_ml(mask, self.classes, grid.spacing)
-        return CasePrediction(case.name, volume_ml=volume[1:], uncertainty=uncertainty[1:])
+            size = self._sizes(case, mask, grid)
+        return predictions.kind_of([case])(case.name, size, uncertainty[1:])
 
     def _write(self, case, grid, probabilities, truth):
         """Write a mask and draw its picture; return it, and the uncertainty of each class."""
-        mask, uncertainty = self._mask(fitting.Restored(probabilities, grid, self.preparation))
-        volumes.write_mask(mask, grid, mask_path(self.model_dir, case))
+        mask, uncertainty = self._mask(fitting.Restored(probabilities, grid, self.preparation), scans.is_stack(case))
+        scans.write_mask(case, mask, grid, self.classes, mask_path(self.model_dir, case))
         if self.pictures:
             self._draw(case, grid, mask, truth)
         return mask, uncertainty
 
-    def _mask(self, restored):
-        """The mask uint8 [X', Y', Z'] of a ``fitting.Restored``, and the uncertainty of each class."""
+    def _mask(self, restored, pages):
+        """The mask uint8 [X', Y', Z'] of a ``fitting.Restored``, and the uncertainty of each class.
+
+        The slices of ``pages`` are images of their own.
+        """
         # Slices lie one after another, as they come and as the file has them.
         mask = np.empty(restored.shape, np.uint8, order="F")
         uncertainty = Uncertainty(restored.shape[2], self.classes)
@@ -75,12 +80,13 @@ class MaskWriter:
             part.T[...] = np.argmax(probabilities.transpose(2, 1, 0, 3), axis=-1)
             uncertainty.put(slices.start, part, probabilities)
         if self.largest_component:
-            self._clear(mask, restored, uncertainty)
+            self._clear(mask, restored, uncertainty, pages)
         return mask, uncertainty.result()
 
-    def _clear(self, mask, restored, uncertainty):
-        """Leave the largest part of each structure in a mask."""
-        changed = clear_smaller_parts(mask, self.classes)
+    def _clear(self, mask, restored, uncertainty, pages):
+        """Leave the largest part of each structure in a mask, or in each of its slices."""
+        parts = [mask[:, :, at : at + 1] for at in range(mask.shape[2])] if pages else [mask]
+        changed = np.concatenate([clear_smaller_parts(part, self.classes) for part in parts])
         for slices in restored.slabs:
             if changed[slices.start : slices.stop].any():
                 uncertainty.put(slices.start, mask[:, :, slices.start : slices.stop], restored.slab(slices))
@@ -90,32 +96,43 @@ class MaskWriter:
         say("masks{}: {}".format(" and pictures" if self.pictures else "", self.folder))
 
     def evaluate(self, case, probabilities, network_label):
-        """Write the mask of a labelled case and score it: a ``CaseScores``, background left out.
+        """Write the mask of a labelled case and score it: a ``report.CaseScores`` or ``PageScores``.
 
-        ``network_label`` is the label on the network's grid, uint8 [X, Y, Z]. All scores but the soft Dice are
-        those of the mask as it is read back from its file.
+        Background is left out. ``network_label`` is the label on the network's grid, uint8 [X, Y, Z]. All scores but
+        the soft Dice are those of the mask as it is read back from its file.
         """
-        grid = volumes.read_grid(case.image)
+        grid = scans.read_grid(case)
         with in_turn(grid.size):
             return self._evaluate(case, grid, probabilities, network_label)
 
     def _evaluate(self, case, grid, probabilities, network_label):
-        truth = volumes.to_array(volumes.read_label(case.label, grid, self.classes))
+        truth = to_array(scans.read_label(case, grid, self.classes))
         uncertainty = self._write(case, grid, probabilities, truth)[1]
-        written = volumes.to_array(volumes.read_label(mask_path(self.model_dir, case), grid, self.classes))
-        distances = self._surface_scores(written, truth, grid.spacing)
-        volume, true_volume = (scores.volumes_ml(voxels, self.classes, grid.spacing)[1:] for voxels in (written, truth))
-        return CaseScores(
+        written = to_array(scans.read_mask(case, mask_path(self.model_dir, case), grid, self.classes))
+        if scans.is_stack(case):
+            # Outlines of a page: as a slice of a volume, all that is in it would be its surface.
+            distances = self._surface_scores(written[:, :, 0], truth[:, :, 0], grid.spacing[:2])
+        else:
+            distances = self._surface_scores(written, truth, grid.spacing)
+        size, true_size = (self._sizes(case, voxels, grid) for voxels in (written, truth))
+        # Pages have the same scores in the same order, in pixels.
+        return report.kind_of([case])(
             case.name,
-            soft_dice=scores.soft_dice(probabilities, network_label)[1:],
-            hard_dice=scores.hard_dice(written, truth, self.classes)[1:],
-            hausdorff_95_mm=distances.hausdorff_95,
-            surface_distance_mm=distances.average,
-            volume_ml=volume,
-            true_volume_ml=true_volume,
-            volume_difference_ml=volume - true_volume,
-            uncertainty=uncertainty[1:],
+            scores.soft_dice(probabilities, network_label)[1:],
+            scores.hard_dice(written, truth, self.classes)[1:],
+            distances.hausdorff_95,
+            distances.average,
+            size,
+            true_size,
+            size - true_size,
+            uncertainty[1:],
         )
+
+    def _sizes(self, case, mask, grid):
+        """The volume (ml) of each structure of a mask, of the mask of a stack the area (pixels)."""
+        if scans.is_stack(case):
+            return scores.areas_in_pixels(mask, self.classes)[1:]
+        return scores.volumes_ml(mask, self.classes, grid.spacing)[1:]
 
     def _surface_scores(self, mask, truth, spacing):
         """The ``SurfaceScores`` of all structures in one: a tuple of numbers for each."""
@@ -127,7 +144,8 @@ class MaskWriter:
 
         path = os.path.join(self.folder, case.name + ".png")
         with self._drawing:
-            image = volumes.read_channels(case.image)[0]
+            image = scans.read_channels(case)[0]
             # A view, which the image outlives.
             voxels = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)
-            case_picture(path, voxels, grid.spacing, mask, truth, structures=self.structures, title=case.name)
+            pages = scans.is_stack(case)
+            case_picture(path, voxels, grid.spacing, mask, truth, self.structures, case.name, pages)

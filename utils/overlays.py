@@ -16,6 +16,8 @@ OPACITY = 0.45
 def overlay_png(image, mask, truth):
     """Three orthogonal slices side by side, the mask's structures tinted, the truth's outlined in white.
 
+    Of what is one voxel thick along z, that slice alone.
+
     Args:
         image: [X, Y, Z] float.
         mask: [X, Y, Z] int, the predicted structures: 0 is background.
@@ -37,7 +39,7 @@ def overlay(image, mask, truth):
     window = grey_window(image)
     times = -(-LEAST_SIDE // max(image.shape))
     panels = []
-    for _, _, through in PLANES:
+    for _, _, through in PLANES if image.shape[2] > 1 else PLANES[:1]:
         grey, predicted, known = (_magnified(cut(volume, through, middle), times) for volume in (image, mask, truth))
         panels.append(_panel(grey, predicted, known, window))
     rows = max(panel.shape[0] for panel in panels)

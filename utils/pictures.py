@@ -17,7 +17,7 @@ AXES = "xyz"
 BACKGROUND, FOREGROUND = "#16181B", "#F2F2F2"
 
 
-def case_picture(path, image, spacing, mask, truth=None, structures=(), title=""):
+def case_picture(path, image, spacing, mask, truth=None, structures=(), title="", pages=False):
     """Writes a PNG of three orthogonal slices through the structures, with their contours.
 
     The slices meet in the centre of all that mask or truth mark (in the nearest slices that hold any of it;
@@ -31,6 +31,7 @@ def case_picture(path, image, spacing, mask, truth=None, structures=(), title=""
         truth: [X, Y, Z] int, or None if not known. Dashed white contours.
         structures: names of the structures 1, 2, ...; background left out.
         title: text above, such as the case's name.
+        pages: whether the slices along z are images of their own, of which one is drawn, y downwards.
 
     Raises:
         ValueError: mask or truth has another shape than the image.
@@ -43,11 +44,15 @@ def case_picture(path, image, spacing, mask, truth=None, structures=(), title=""
     middle = middle_of(image.shape, np.logical_or.reduce([label > 0 for label in labels]))
     window = grey_window(image)
     figure = _figure(BACKGROUND)
-    for box, (across, up, through) in zip(_panel_boxes(image.shape, spacing), PLANES):
+    planes = PLANES[:1] if pages else PLANES
+    for box, (across, up, through) in zip(_panel_boxes(image.shape, spacing, planes), planes):
         axes = figure.add_axes(box)
         _draw_slice(axes, cut(image, through, middle), window, spacing[up] / spacing[across])
         _draw_contours(axes, [cut(label, through, middle) for label in labels], len(structures))
         place = "{}-{} plane, {} = {}".format(AXES[across], AXES[up], AXES[through], middle[through])
+        if pages:
+            axes.invert_yaxis()
+            place = "page {} of {}".format(middle[2] + 1, image.shape[2])
         axes.set_title(place, fontsize=9, color=FOREGROUND)
     figure.suptitle(_literal(title), fontsize=12, y=0.98, color=FOREGROUND)
     handles = _legend_handles(structures, truth is not None)
@@ -58,17 +63,18 @@ def case_picture(path, image, spacing, mask, truth=None, structures=(), title=""
     _save(figure, path)
 
 
-def _panel_boxes(shape, spacing, left=0.02, right=0.98, bottom=0.13, top=0.86, gap=0.03):
-    """Returns [left, bottom, width, height] of each panel in figure units, all to one scale in mm."""
+def _panel_boxes(shape, spacing, planes=PLANES, left=0.02, right=0.98, bottom=0.13, top=0.86, gap=0.03):
+    """Returns [left, bottom, width, height] of the panel of each plane in figure units, all to one scale in mm."""
     extent = [size * step for size, step in zip(shape, spacing)]
-    widths = [extent[across] for across, _, _ in PLANES]
-    heights = [extent[up] for _, up, _ in PLANES]
-    width_inches = (right - left - 2 * gap) * SIZE_INCHES[0]
+    widths = [extent[across] for across, _, _ in planes]
+    heights = [extent[up] for _, up, _ in planes]
+    gaps = gap * (len(planes) - 1)
+    width_inches = (right - left - gaps) * SIZE_INCHES[0]
     height_inches = (top - bottom) * SIZE_INCHES[1]
     scale = min(width_inches / sum(widths), height_inches / max(heights))
     widths = [width * scale / SIZE_INCHES[0] for width in widths]
     heights = [height * scale / SIZE_INCHES[1] for height in heights]
-    edge = (left + right - sum(widths) - 2 * gap) / 2
+    edge = (left + right - sum(widths) - gaps) / 2
     boxes = []
     for width, height in zip(widths, heights):
         boxes.append([edge, (bottom + top - height) / 2, width, height])

@@ -9,6 +9,7 @@ from dllogger.values import plain
 from utils import case_table
 from utils.files import write_json_atomically
 from utils.progress import say
+from utils.scans import is_stack
 from utils.scores import mean_of_defined
 
 JSON_NAME = "predictions.json"
@@ -29,11 +30,24 @@ class CasePrediction(NamedTuple):
 MEASURES = case_table.measures_of(CasePrediction)
 
 
+class StackPrediction(NamedTuple):
+    """The same of a stack of images: area_pixels are the pixels of the masks of all its pages."""
+
+    name: str
+    area_pixels: Sequence[float]
+    uncertainty: Sequence[float]
+
+
+def kind_of(cases):
+    """Returns the class of what is known of the masks of ``utils.tasks.Case``s, all of scans or all of stacks."""
+    return StackPrediction if any(map(is_stack, cases)) else CasePrediction
+
+
 def tabulate(predictions, structures, extra):
     """Returns what predictions.json holds: a dict that JSON can hold.
 
     "structures": list of names; "cases": list of {"case", "volume_ml", "uncertainty"}, the last two dicts of structure
-    name to number or None; and the entries of the dict `extra`.
+    name to number or None (of stacks "area_pixels" instead of the volume); and the entries of the dict `extra`.
     """
     structures = list(structures)
     return plain(dict({"structures": structures, "cases": case_table.entries(predictions, structures)}, **extra))
@@ -46,7 +60,9 @@ def write_json(table, model_dir):
 
 def write_csv(table, model_dir):
     """Writes its cases to predictions.csv in `model_dir`, one line per case and structure; raises CannotWrite."""
-    case_table.write_csv(os.path.join(str(model_dir), CSV_NAME), table["cases"], table["structures"], MEASURES)
+    cases = table["cases"]
+    measures = [key for key in cases[0] if key != "case"] if cases else MEASURES
+    case_table.write_csv(os.path.join(str(model_dir), CSV_NAME), cases, table["structures"], measures)
 
 
 def tell(predictions, model_dir):
@@ -55,4 +71,5 @@ def tell(predictions, model_dir):
     if np.isfinite(means).any():
         worst = int(np.nanargmax(means))
         say("most uncertain case: {} ({:.4f})".format(predictions[worst].name, means[worst]))
-    say("volumes and uncertainties: {}".format(os.path.join(str(model_dir), JSON_NAME)))
+    sizes = "areas" if predictions and isinstance(predictions[0], StackPrediction) else "volumes"
+    say("{} and uncertainties: {}".format(sizes, os.path.join(str(model_dir), JSON_NAME)))

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from utils import memory
+from utils import memory, scans
 from utils.errors import UnusableFile
 from utils.fitting import fit_image, fit_label, shape_before_padding
-from utils.volumes import channels_of, read_channels, read_label, scan_header
 
 SETTINGS = ("input_shape", "fit", "spacing", "resize_interpolator", "data_normalization", "classes", "channels")
 
@@ -22,31 +21,43 @@ def zscore(volume):
 NORMALIZATIONS = {"zscore": zscore}
 
 
-def prepare_image(channels, settings):
+def by_page(normalize):
+    """Return the function that normalises each slice [X, Y, 1] of np.float32 [X, Y, Z] by itself."""
+
+    def normalized(volume):
+        slices = [np.ascontiguousarray(volume[:, :, at : at + 1]) for at in range(volume.shape[2])]
+        return np.concatenate([normalize(one) for one in slices], axis=2)
+
+    return normalized
+
+
+def prepare_image(channels, settings, pages=False):
     """Return a scan's channels, 3-D SimpleITK images, as C-contiguous np.float32 [X, Y, Z, C].
 
     Each is brought to settings["input_shape"], whose None are the scan's own sizes, as settings["fit"] says, and
-    normalised by itself with settings["data_normalization"].
+    normalised by itself with settings["data_normalization"]; where they are the pages of a stack, page by page.
     """
     normalize = NORMALIZATIONS[settings["data_normalization"]]
+    if pages:
+        normalize = by_page(normalize)
     return np.stack([fit_image(channel, settings, normalize) for channel in channels], axis=-1)
 
 
-def check_scan(path, settings):
-    """Raises UserError where the header of a scan alone tells that it cannot be used."""
-    found, expected = channels_of(scan_header(path)), settings["channels"]
+def check_scan(case, settings):
+    """Raises UserError where the header of a case's image alone tells that it cannot be used."""
+    found, expected = scans.channels_of(case), settings["channels"]
     if found != expected:
         raise UnusableFile(
             "%s: has %d channel%s where %d are expected: check the modalities of the task"
-            % (path, found, "" if found == 1 else "s", expected)
+            % (case.image, found, "" if found == 1 else "s", expected)
         )
 
 
-def read_scan(path, settings):
-    """Return the channels of a scan as `utils.volumes.read_channels` does, once it is known that they can be used."""
-    check_scan(path, settings)
-    channels = read_channels(path)
-    check_memory(path, channels[0].GetSize(), channels[0].GetSpacing(), settings)
+def read_scan(case, settings):
+    """Return the channels of a case as `utils.scans.read_channels` does, once it is known that they can be used."""
+    check_scan(case, settings)
+    channels = scans.read_channels(case)
+    check_memory(case.image, channels[0].GetSize(), channels[0].GetSpacing(), settings)
     return channels
 
 
@@ -69,11 +80,11 @@ def prepare_case(case, settings):
     Raises UserError where a file cannot be used, or has not settings["channels"] channels.
     """
     with memory.running_out_over(case.image):
-        channels = read_scan(case.image, settings)
-        image = prepare_image(channels, settings)
+        channels = read_scan(case, settings)
+        image = prepare_image(channels, settings, pages=scans.is_stack(case))
         if case.label is None:
             return image, None
-        label = read_label(case.label, channels[0], settings["classes"])
+        label = scans.read_label(case, channels[0], settings["classes"])
         # The same grid within a tolerance by now, which a number of voxels after resampling might not be.
         label.CopyInformation(channels[0])
         return image, fit_label(label, settings)

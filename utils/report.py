@@ -9,6 +9,7 @@ import numpy as np
 from dllogger.values import plain
 from utils import case_table
 from utils.files import write_json_atomically
+from utils.scans import is_stack
 from utils.scores import mean_of_defined
 from utils.statistics import bootstrap_interval, rank_correlation
 
@@ -39,14 +40,33 @@ class CaseScores(NamedTuple):
     uncertainty: Sequence[float]
 
 
+class PageScores(NamedTuple):
+    """The same of a page of a stack of images, of which lengths and areas are known in pixels alone."""
+
+    name: str
+    soft_dice: Sequence[float]
+    hard_dice: Sequence[float]
+    hausdorff_95_pixels: Sequence[float]
+    surface_distance_pixels: Sequence[float]
+    area_pixels: Sequence[float]
+    true_area_pixels: Sequence[float]
+    area_difference_pixels: Sequence[float]
+    uncertainty: Sequence[float]
+
+
 MEASURES = case_table.measures_of(CaseScores)
+
+
+def kind_of(cases):
+    """Returns the class of the scores of ``utils.tasks.Case``s, all of them scans or all of them pages."""
+    return PageScores if any(map(is_stack, cases)) else CaseScores
 
 
 def summarise(scores, structures, extra=None):
     """Returns the evaluation as a dict that JSON can hold: None stands for what is undefined.
 
     Args:
-        scores: CaseScores, one per case.
+        scores: CaseScores, one per case; or PageScores, with measures of their own.
         structures: names of the structures, background left out.
         extra: dict of further entries, such as the checkpoint's step.
 
@@ -65,14 +85,15 @@ def summarise(scores, structures, extra=None):
     if len(set(structures)) < len(structures):
         raise ValueError("two structures have one name: {}".format(", ".join(structures)))
     summary = {"structures": structures, "cases": case_table.entries(scores, structures)}
+    measures = case_table.measures_of(type(scores[0])) if scores else MEASURES
     columns = {
         measure: np.array([getattr(case, measure) for case in scores], np.float64).reshape(-1, len(structures))
-        for measure in MEASURES
+        for measure in measures
     }
     for name, statistic in _STATISTICS:
         summary[name] = {
             measure: dict(zip(structures, [statistic(column[~np.isnan(column)]) for column in columns[measure].T]))
-            for measure in MEASURES
+            for measure in measures
         }
     summary["uncertainty_rank_correlation"] = _rank_correlations(
         columns["uncertainty"], columns["hard_dice"], structures
@@ -118,29 +139,43 @@ def write_csv(summary, model_dir):
     It has one line per case and structure: case, structure and MEASURES; an undefined score is an empty field.
     """
     path = os.path.join(str(model_dir), CSV_NAME)
-    case_table.write_csv(path, summary["cases"], summary["structures"], MEASURES)
+    case_table.write_csv(path, summary["cases"], summary["structures"], list(summary["mean"]))
 
 
 def format_table(summary):
     """Returns the table for the terminal, of at most 120 columns: a line per structure, over the held-out cases.
 
     The scores are means, "none" where they are undefined; that of the hard Dice has its 95 % interval. "volume" is the
-    difference of the volumes; "cases" is how many have a defined hard Dice; "worst case" is the one with the lowest.
+    difference of the volumes, of pages "area" that of the areas; "cases" is how many have a defined hard Dice; "worst case" is the one with the lowest.
     The last line tells how well the uncertainty ranks the cases.
     """
-    heading = ("structure", "soft Dice", "hard Dice [95 %]", "median", "HD95 mm", "ASSD mm", "volume ml", "cases")
-    rows = [heading] + [_table_row(summary, structure) for structure in summary["structures"]]
+    form = _OF_PAGES if set(_OF_PAGES.measures) <= set(summary["mean"]) else _OF_SCANS
+    heading = ("structure", "soft Dice", "hard Dice [95 %]", "median") + form.headings + ("cases",)
+    rows = [heading] + [_table_row(summary, structure, form) for structure in summary["structures"]]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heading))]
     left = max(SHORTEST_CASE, TABLE_WIDTH - sum(widths) - 2 * len(widths) - len(" (0.0000)"))
     worst = ["worst case"] + [_worst_case(summary, structure, left) for structure in summary["structures"]]
     widths.append(max(len(cell) for cell in worst))
     lines = [_line(row + (cell,), widths) for row, cell in zip(rows, worst)]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join([_CAPTION] + lines + [_rank_line(summary)])
+    return "\n".join([_CAPTION.format(form.size)] + lines + [_rank_line(summary)])
 
 
-_CAPTION = (
-    "hard Dice (original grid): mean [95 % interval of the mean] and median; others: means; volume: mask less truth"
+_CAPTION = "hard Dice (original grid): mean [95 % interval of the mean] and median; others: means; {}: mask less truth"
+_Form = NamedTuple(
+    "_Form", [("headings", Sequence[str]), ("measures", Sequence[str]), ("formats", Sequence[str]), ("size", str)]
+)
+_OF_SCANS = _Form(
+    ("HD95 mm", "ASSD mm", "volume ml"),
+    ("hausdorff_95_mm", "surface_distance_mm", "volume_difference_ml"),
+    ("{:.2f}", "{:.2f}", "{:+.2f}"),
+    "volume",
+)
+_OF_PAGES = _Form(
+    ("HD95 pixels", "ASSD pixels", "area pixels"),
+    ("hausdorff_95_pixels", "surface_distance_pixels", "area_difference_pixels"),
+    ("{:.2f}", "{:.2f}", "{:+.0f}"),
+    "area",
 )
 
 
@@ -148,23 +183,21 @@ def _line(cells, widths):
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip()
 
 
-def _table_row(summary, structure):
+def _table_row(summary, structure, form):
     def shown(statistic, measure, form):
         value = summary[statistic][measure][structure]
         return "none" if value is None else form.format(value)
 
     dice, interval = shown("mean", "hard_dice", "{:.4f}"), summary["mean_interval_95"]["hard_dice"][structure]
     count, total = summary["count"]["hard_dice"][structure], len(summary["cases"])
-    return (
+    first = (
         _shortened(structure, LONGEST_STRUCTURE),
         shown("mean", "soft_dice", "{:.4f}"),
         dice if interval is None else "{} [{:.4f}, {:.4f}]".format(dice, *interval),
         shown("median", "hard_dice", "{:.4f}"),
-        shown("mean", "hausdorff_95_mm", "{:.2f}"),
-        shown("mean", "surface_distance_mm", "{:.2f}"),
-        shown("mean", "volume_difference_ml", "{:+.2f}"),
-        str(total) if count == total else "{} of {}".format(count, total),
     )
+    own = tuple(shown("mean", *entry) for entry in zip(form.measures, form.formats))
+    return first + own + (str(total) if count == total else "{} of {}".format(count, total),)
 
 
 def _worst_case(summary, structure, width):

@@ -14,6 +14,8 @@ _DICE = {"unit": None, "GOAL": "MAXIMIZE", "STAGE": "VAL", "format": "{:.4f}"}
 _DISTANCE = {"unit": "mm", "GOAL": "MINIMIZE", "STAGE": "VAL", "format": "{:.2f}"}
 # Neither direction of a volume is the better one.
 _VOLUME = {"unit": "ml", "GOAL": None, "STAGE": "VAL", "format": "{:.2f}"}
+_PIXELS = dict(_DISTANCE, unit="pixels")
+_AREA = dict(_VOLUME, unit="pixels", format="{:.0f}")
 _MEASURES = {
     "soft_dice": _DICE,
     "hard_dice": _DICE,
@@ -22,14 +24,20 @@ _MEASURES = {
     "volume_ml": _VOLUME,
     "true_volume_ml": _VOLUME,
     "volume_difference_ml": _VOLUME,
+    "hausdorff_95_pixels": _PIXELS,
+    "surface_distance_pixels": _PIXELS,
+    "area_pixels": _AREA,
+    "true_area_pixels": _AREA,
+    "area_difference_pixels": _AREA,
     "uncertainty": {"unit": None, "GOAL": "MINIMIZE", "STAGE": "VAL", "format": "{:.4f}"},
 }
 
 
-def start(params, structures, runtime):
+def start(params, structures, runtime, measures=MEASURES):
     """Start DLLogger: ``<log_dir>/dllogger.json``, appended to, and the terminal.
 
-    Logs the params with the runtime's name, and unit and direction of every metric to come.
+    Logs the params with the runtime's name, and unit and direction of every metric to come; `measures` are those of
+    an evaluation.
 
     Raises:
         UserError: the log cannot be written.
@@ -49,7 +57,7 @@ def start(params, structures, runtime):
     dllogger.metadata("images_per_second", speed)
     for latency in ("latency_mean", "latency_90", "latency_95", "latency_99"):
         dllogger.metadata(latency, {"unit": "ms", "GOAL": "MINIMIZE", "STAGE": "PERF", "format": "{:.2f}"})
-    for measure in MEASURES:
+    for measure in measures:
         for structure in structures:
             dllogger.metadata(metric_name(measure, structure), _MEASURES[measure])
 
@@ -63,8 +71,8 @@ def log_evaluation(summary):
     """Log the mean of each measure and structure of an evaluation's summary; the terminal gets the table instead."""
     means = {
         metric_name(measure, structure): value
-        for measure in MEASURES
-        for structure, value in summary["mean"][measure].items()
+        for measure, values in summary["mean"].items()
+        for structure, value in values.items()
     }
     dllogger.log((), means, dllogger.Verbosity.VERBOSE)
 

@@ -10,7 +10,7 @@ import dllogger
 from model.model_fn import model_fn
 from utils import checkpoints, data_loader, model_folder, predictions, report, run_log, split
 from utils import params as params_file
-from utils.case_table import gathered
+from utils.case_table import gathered, measures_of
 from utils.errors import UserError, together, unusable
 from utils.hooks.evaluation_hook import best_step
 from utils.masks import FOLDER as MASK_FOLDER
@@ -88,7 +88,8 @@ class Runner(Training):
 
     def _start_log(self):
         if self.workers.is_first:
-            run_log.start(self.params, self.structures, version())
+            measures = measures_of(report.kind_of(self.job.training + self.job.held_out))
+            run_log.start(self.params, self.structures, version(), measures)
         else:
             run_log.keep_silent()
 
@@ -104,7 +105,7 @@ class Runner(Training):
         writer = self._mask_writer()
         scores, errors = self.scored(writer)
         self._leave_out(errors, self.job.held_out)
-        scores = self._everyones(scores, report.CaseScores, self.job.held_out)
+        scores = self._everyones(scores, report.kind_of(self.job.held_out), self.job.held_out)
         contents = self.record.read("held_out", self.job.held_out)
         if self.workers.is_first and scores:
             folders = model_folder.model_folders(self.model_dir, self.params["folds"])
@@ -117,7 +118,7 @@ class Runner(Training):
         self._attempt(self.record.write)
 
     def scored(self, writer):
-        """The ``CaseScores`` of this worker's share of the held-out cases, and UserErrors of those that are bad.
+        """The scores (``report.kind_of``) of this worker's share of the held-out cases, and UserErrors of those that are bad.
 
         Their masks are written by ``writer``.
         """
@@ -176,7 +177,7 @@ class Runner(Training):
 
         made, errors = self._use_each(cases, write, "predicting")
         self._leave_out(errors, self.job.predicted)
-        made = self._everyones(made, predictions.CasePrediction, self.job.predicted)
+        made = self._everyones(made, predictions.kind_of(self.job.predicted), self.job.predicted)
         self.record.read("predicted", self.job.predicted)
         if self.workers.is_first:
             table = predictions.tabulate(made, self.structures, self._used())

@@ -71,6 +71,11 @@ def volumes_ml(mask, classes, spacing):
     return np.array([np.count_nonzero(mask == k) * voxel for k in range(classes)], dtype=np.float64)
 
 
+def areas_in_pixels(mask, classes):
+    """Returns how many pixels each class has in a mask, int [X, Y, Z], as np.float64 [classes]."""
+    return np.array([np.count_nonzero(mask == k) for k in range(classes)], dtype=np.float64)
+
+
 def mean_of_defined(values, axis=None):
     """Returns the mean of the values that are not NaN along `axis` (None: of all); NaN where there are none."""
     values = np.asarray(values, dtype=np.float64)

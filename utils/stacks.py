@@ -7,16 +7,19 @@ channels [X, Y, C], x to the right and y down.
 
 import collections
 import functools
+import hashlib
 import os
 import stat
 import threading
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 import SimpleITK as sitk
 
+from utils import memory
 from utils.errors import CannotWrite, UnusableFile, UserError
 from utils.files import replace_on_success
+from utils.printable import is_printable
 from utils.tiff_header import MOST_PIXELS, TiffError, check_file
 
 TIFF = (".tif", ".tiff")
@@ -29,26 +32,54 @@ MODALITIES = {1: ("image",), 3: ("red", "green", "blue")}
 Page = NamedTuple("Page", [("name", str), ("path", str), ("number", Optional[int])])
 Page.__doc__ = "One image of a stack: its name, its file, and its number (from 0) in a file that may have several."
 
+Header = NamedTuple("Header", [("size", Tuple[int, int]), ("channels", int)])
+Header.__doc__ = "The (X, Y) pixels of a page, and its channels, without transparency."
+
 # One file is read at a time, so that pages asked for by several threads are read once.
 _reading = threading.Lock()
+
+
+def is_stack(path):
+    """Tell whether a path names a stack: an image file by its extension, or a folder that is there."""
+    return path.lower().endswith(EXTENSIONS) or os.path.isdir(path)
 
 
 def pages_of(path):
     """Return the pages of a stack, a file or a folder: a tuple of Page, in the order of a file, or by name in a folder.
 
-    A folder's pages have the names of their files, those of a TIFF file its name and their numbers. Raises UserError
+    A folder's pages have the names of their files, those of a TIFF file its name and their numbers. Raises UnusableFile
     for what is no stack, or not there, or incomplete.
     """
     if os.path.isdir(path):
         return _pages_of_folder(path)
     if not path.lower().endswith(EXTENSIONS):
-        raise UserError("%s: is no stack: give a TIFF or PNG file, or a folder of them" % path)
+        raise UnusableFile("%s: is no stack: give a TIFF or PNG file, or a folder of them" % path)
     stem = _stem(path)
     if not path.lower().endswith(TIFF):
         return (Page(stem, path, None),)
     count = len(_tiff_pages(path))
     digits = max(3, len(str(count - 1)))
     return tuple(Page("%s_%0*d" % (stem, digits, number), path, number) for number in range(count))
+
+
+def read_header(pages):
+    """Return the Header that pages have in common, without reading pixels.
+
+    Raises UnusableFile for a file that cannot be read, and where pages have several sizes or numbers of channels.
+    """
+    first = None
+    for path in sorted({page.path for page in pages}):
+        _state(path)
+        reader = _reader(path)
+        channels = reader.GetNumberOfComponents()
+        header = Header(tuple(reader.GetSize()[:2]), 3 if channels == 4 else channels)
+        if first is not None and header != first:
+            raise UnusableFile(
+                "%s: has %d by %d pixels of %d channels, %s %d by %d of %d: name images of several kinds one by one"
+                % ((path,) + header.size + (header.channels, pages[0].path) + first.size + (first.channels,))
+            )
+        first = header
+    return first
 
 
 def read_page(page):
@@ -65,11 +96,11 @@ def read_page(page):
 def read_mask(page, shape, classes):
     """Return a page of a mask as np.uint8 [X, Y] of values 0 to `classes` - 1.
 
-    `shape` is the (X, Y) of its image. Of two classes the second may be white, 255. Raises UnusableFile for a file that
+    `shape` is the (X, Y) of its image, None of one that cannot be read. Of two classes the second may be white, 255. Raises UnusableFile for a file that
     cannot be read, one of another size, and for values that mean no class.
     """
     pixels = _pixels(page)
-    if pixels.shape[:2] != tuple(shape):
+    if shape is not None and pixels.shape[:2] != tuple(shape):
         raise UnusableFile(
             "%s: has %d by %d pixels, its image %d by %d" % ((_told(page),) + pixels.shape[:2] + tuple(shape))
         )
@@ -88,18 +119,28 @@ def read_mask(page, shape, classes):
 def mask_pages(images, path):
     """Return the pages of the masks in the stack `path` that belong to pages of images, in their order.
 
-    In folders they have the same names; in files the same numbers. Raises UserError where one is missing.
+    In folders they have the same names; in files the same numbers. Raises UnusableFile where one is missing.
     """
     masks = pages_of(path)
     if os.path.isdir(path):
         by_name = {mask.name: mask for mask in masks}
         missing = [image.name for image in images if image.name not in by_name]
         if missing:
-            raise UserError("%s: has no mask named %s (%d missing)" % (path, missing[0], len(missing)))
+            raise UnusableFile("%s: has no mask named %s (%d missing)" % (path, missing[0], len(missing)))
         return tuple(by_name[image.name] for image in images)
     if len(masks) != len(images):
-        raise UserError("%s: has %d masks for %d images" % (path, len(masks), len(images)))
+        raise UnusableFile("%s: has %d masks for %d images" % (path, len(masks), len(images)))
     return masks
+
+
+def hash_of(pages):
+    """Return a hash of the pixels of pages, 64 bytes. Raises UnusableFile for a file that cannot be read."""
+    content = hashlib.blake2b()
+    for page in pages:
+        pixels = _pixels(page)
+        content.update("{} {}".format(pixels.dtype.str, pixels.shape).encode())
+        content.update(np.ascontiguousarray(pixels))
+    return content.digest()
 
 
 def to_channels(pages):
@@ -144,7 +185,7 @@ def describe(data_dir):
     A dict of the form of the Medical Segmentation Decathlon, whose image and label are stacks. Raises UserError
     where a part is missing or cannot be read.
     """
-    images, labels, test = (_stack_in(data_dir, name) for name in ISBI_NAMES)
+    images, labels, test = parts_of(data_dir)
     if images is None and test is None:
         return None
     if images is not None and labels is None:
@@ -160,6 +201,11 @@ def describe(data_dir):
     }
 
 
+def parts_of(data_dir):
+    """Return the names of the stacks of ISBI_NAMES in a folder, with the extensions they have; None for each missing."""
+    return tuple(_stack_in(data_dir, name) for name in ISBI_NAMES)
+
+
 def _stack_in(folder, name):
     """The name of the stack in a folder that is called `name`, with the extension it has, or None."""
     for extension in ("",) + TIFF:
@@ -172,27 +218,24 @@ def _pages_of_folder(path):
     try:
         names = sorted(name for name in os.listdir(path) if name.lower().endswith(EXTENSIONS) and name[0] != ".")
     except OSError as error:
-        raise UserError("%s: cannot be read (%s)" % (path, error.strerror)) from error
+        raise UnusableFile("%s: cannot be read (%s)" % (path, error.strerror)) from error
     if not names:
-        raise UserError("%s: has no PNG or TIFF files" % path)
+        raise UnusableFile("%s: has no PNG or TIFF files" % path)
+    unprintable = [name for name in names if not is_printable(name)]
+    if unprintable:
+        raise UnusableFile("%s: %s: has characters that cannot be shown: rename it" % (path, ascii(unprintable[0])))
     pages = tuple(Page(_stem(name), os.path.join(path, name), None) for name in names)
     counts = collections.Counter(page.name for page in pages)
     twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
-        raise UserError("%s: has two images named %s: rename or remove one" % (path, twice[0]))
+        raise UnusableFile("%s: has two images named %s: rename or remove one" % (path, twice[0]))
     return pages
 
 
 def _pixels(page):
     """The pixels of a page as they are in its file: [X, Y, C], without transparency."""
     with _reading:
-        try:
-            state = os.stat(page.path)
-        except OSError as error:
-            raise UnusableFile("%s: cannot be read (%s)" % (page.path, error.strerror)) from error
-        if not stat.S_ISREG(state.st_mode):
-            # A pipe would be waited for.
-            raise UnusableFile("%s: cannot be read: is no file" % page.path)
+        state = _state(page.path)
         pages = (_read_file if page.number is None else _kept_file)(page.path, state.st_mtime_ns, state.st_size)
     if page.number is None and len(pages) > 1:
         raise UnusableFile("%s: has %d pages: in a folder each file is one image" % (page.path, len(pages)))
@@ -202,8 +245,20 @@ def _pixels(page):
     return pixels[..., :3] if pixels.shape[-1] == 4 else pixels
 
 
-def _read_file(path, changed, size):
-    """The pages of a file: [pages, Y, X, C]. The time it was changed and its size tell it from an earlier one."""
+def _state(path):
+    """What the system says of a file."""
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise UnusableFile("%s: cannot be read (%s)" % (path, error.strerror)) from error
+    if not stat.S_ISREG(state.st_mode):
+        # A pipe would be waited for.
+        raise UnusableFile("%s: cannot be read: is no file" % path)
+    return state
+
+
+def _reader(path):
+    """A SimpleITK reader that has read what comes before the pixels of a file, and how many pages there must be."""
     is_tiff = path.lower().endswith(TIFF)
     expected = len(_tiff_pages(path)) if is_tiff else 1
     reader = sitk.ImageFileReader()
@@ -211,22 +266,35 @@ def _read_file(path, changed, size):
     reader.SetFileName(path)
     try:
         reader.ReadImageInformation()
-        if np.prod(reader.GetSize(), dtype=np.float64) > MOST_PIXELS:
-            raise UnusableFile("%s: has more than %d pixels" % (path, MOST_PIXELS))
-        image = reader.Execute()
     except RuntimeError as error:
         raise UnusableFile("%s: cannot be read as an image (%s)" % (path, _last_line(error))) from error
-    pixels = sitk.GetArrayFromImage(image)
-    if image.GetNumberOfComponentsPerPixel() == 1:
-        pixels = pixels[..., np.newaxis]
-    if image.GetDimension() == 2:
-        pixels = pixels[np.newaxis]
-    if len(pixels) != expected or pixels.ndim != 4 or pixels.shape[-1] not in (1, 3, 4):
+    size, channels = reader.GetSize(), reader.GetNumberOfComponents()
+    if np.prod(size, dtype=np.float64) > MOST_PIXELS:
+        raise UnusableFile("%s: has more than %d pixels" % (path, MOST_PIXELS))
+    memory.refuse_beyond(
+        memory.voxels(size) * channels * memory.FLOAT,
+        "%s: its %s pixels need" % (path, memory.by_axis(size)),
+        "cut it into several files",
+        UnusableFile,
+    )
+    if (size[2] if len(size) > 2 else 1) != expected or len(size) > 3 or channels not in (1, 3, 4):
         raise UnusableFile(
             "%s: %d of its %d pages can be read, of %d channels: save it as grey or RGB pages of one size"
-            % (path, len(pixels), expected, pixels.shape[-1])
+            % (path, np.prod(size[2:], dtype=int), expected, channels)
         )
-    return pixels
+    return reader
+
+
+def _read_file(path, changed, size):
+    """The pages of a file: [pages, Y, X, C]. The time it was changed and its size tell it from an earlier one."""
+    reader = _reader(path)
+    try:
+        pixels = sitk.GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        raise UnusableFile("%s: cannot be read as an image (%s)" % (path, _last_line(error))) from error
+    if reader.GetNumberOfComponents() == 1:
+        pixels = pixels[..., np.newaxis]
+    return pixels if reader.GetDimension() == 3 else pixels[np.newaxis]
 
 
 # The images and the masks, whose pages are asked for one by one.

@@ -26,9 +26,9 @@ def surface_scores(predicted, true, spacing):
     """Returns the ``SurfaceScores`` of one structure; both are NaN where it is missing from either.
 
     Args:
-        predicted: bool [X, Y, Z], where the mask has the structure.
+        predicted: bool [X, Y, Z], or [X, Y] of a page, where the mask has the structure.
         true: bool [X, Y, Z], where it is.
-        spacing: mm from voxel to voxel along X, Y and Z.
+        spacing: mm from voxel to voxel along each axis.
 
     Raises:
         ValueError: the shapes differ.

@@ -1,9 +1,14 @@
-"""Which scans there are: `dataset.json` of a Medical Segmentation Decathlon task, or a list of files."""
+"""Which scans there are: `dataset.json` of a Medical Segmentation Decathlon task, or a list of files.
+
+Instead of scans there may be stacks of 2-D images (`utils.stacks`): each page that has a mask is a case of its own, so
+that pages are dealt out, and scored, one by one; a stack to be predicted is one case with all its pages.
+"""
 
 import collections
 import os
 from typing import NamedTuple, Optional, Tuple
 
+from utils import stacks
 from utils.errors import UserError
 from utils.files import read_json
 from utils.printable import is_printable
@@ -13,8 +18,29 @@ NAMED_AT_ONCE = 3
 # Labels are bytes.
 MOST_NAMES = 256
 
-Case = NamedTuple("Case", [("name", str), ("image", str), ("label", Optional[str])])
-Case.__doc__ = "One scan: its name (file name without extension), the path of its image, of its label or None."
+
+class Pages(NamedTuple):
+    """Where a case lies in stacks: its page and that of its mask; without them it is a whole stack without masks.
+
+    ``problem`` is what is wrong with the stacks, where that is known before they are read.
+    """
+
+    image: Optional[stacks.Page] = None
+    mask: Optional[stacks.Page] = None
+    problem: Optional[str] = None
+
+
+class Case(NamedTuple):
+    """One scan: its name (file name without extension), the path of its image, of its label or None.
+
+    ``pages`` is None for a scan; a case with ``Pages`` is a page of a stack, or a whole one.
+    """
+
+    name: str
+    image: str
+    label: Optional[str]
+    pages: Optional[Pages] = None
+
 
 Task = NamedTuple(
     "Task",
@@ -31,35 +57,41 @@ Task.__doc__ = "A task: structure names by label value (the first is background)
 
 
 def case_name(path):
-    """Return the file name of `path` without its folder and without .nii or .nii.gz; refuse any other extension."""
+    """Return the file name of a scan without its folder and without .nii or .nii.gz; refuse any other extension."""
     name = os.path.basename(path)
     for extension in EXTENSIONS:
         if name.endswith(extension) and len(name) > len(extension):
             return name[: -len(extension)]
-    raise UserError("%s: not a NIfTI file name: it must end with .nii or .nii.gz" % _shown(path))
+    raise UserError(
+        "%s: not a NIfTI file name: it must end with .nii or .nii.gz (images end with .tif or .png)" % _shown(path)
+    )
 
 
 def cases_of_images(paths):
     """Return the unlabelled cases of image files, in the order given.
 
-    Raises UserError for an empty list, missing files and two files with the same case name.
+    Raises UserError for an empty list, missing files, two files with the same case name, and scans beside stacks.
     """
     if not paths:
-        raise UserError("--images: no file given: name at least one .nii or .nii.gz file")
+        raise UserError("--images: no file given: name at least one .nii or .nii.gz file, or a stack of images")
     for path in paths:
         if not is_printable(path):
             raise UserError("--images: %s: has characters that cannot be shown: rename it" % ascii(path))
     try:
-        cases = tuple(Case(case_name(path), path, None) for path in paths)
+        cases = tuple(_unlabelled_case(path) for path in paths)
     except UserError as error:
         raise UserError("--images: %s" % error) from error
-    _refuse_missing([case.image for case in cases], "--images")
+    _refuse_missing(cases, "--images")
     _refuse_duplicates(cases, "--images")
+    _refuse_mixture(cases, "--images")
     return cases
 
 
 def read_task(data_dir, refuse_cases=True):
     """Read `<data_dir>/dataset.json` and check that it describes files that are there.
+
+    Where there is no such file, the folder may have the form of the ISBI 2012 challenge: train-volume, train-labels and
+    test-volume, stacks of images.
 
     Without `refuse_cases` missing files and cases of one name are let pass, for those who want to tell of each.
 
@@ -67,8 +99,7 @@ def read_task(data_dir, refuse_cases=True):
     the folder or the file is missing, the file has not the MSD form, a path leads out of the folder,
     image or label files are missing, or two cases have the same name.
     """
-    path = _dataset_file(data_dir)
-    content = read_json(path)
+    path, content = _description(data_dir)
     if not isinstance(content, dict):
         raise UserError("%s: must hold a JSON object as in the Medical Segmentation Decathlon" % path)
     training = _entries(content, "training", path)
@@ -78,29 +109,39 @@ def read_task(data_dir, refuse_cases=True):
         directory=data_dir,
         labels=_numbered_names(content, "labels", 2, path),
         modalities=_numbered_names(content, "modality", 1, path),
-        training=_sorted_cases(_training_case(entry, data_dir, path) for entry in training),
+        training=_sorted_cases(
+            case for entry in training for case in _training_cases(entry, data_dir, path, refuse_cases)
+        ),
         test=_sorted_cases(_test_case(entry, data_dir, path) for entry in test),
     )
     cases = task.training + task.test
     if not cases:
         raise UserError("%s: lists neither training nor test images: nothing can be done with it" % path)
+    _refuse_mixture(cases, path)
     if not refuse_cases:
         return task
     _refuse_duplicates(cases, path)
-    _refuse_missing([name for case in cases for name in (case.image, case.label) if name], path)
+    _refuse_missing(cases, path)
     return task
 
 
-def _dataset_file(data_dir):
+def _description(data_dir):
+    """The file or folder that describes a task, and what it says."""
     if not os.path.isdir(data_dir):
         raise UserError("--data_dir %s: no such folder: download_dataset.py fetches a task" % _shown(data_dir))
     path = os.path.join(data_dir, "dataset.json")
-    if not os.path.isfile(path):
+    if os.path.isfile(path):
+        return path, read_json(path)
+    for name in filter(None, stacks.parts_of(data_dir)):
+        # Before anything is read.
+        _pages_inside(_inside(name, data_dir, data_dir), data_dir, data_dir)
+    content = stacks.describe(data_dir)
+    if content is None:
         raise UserError(
             "--data_dir %s: has no dataset.json: give the folder of one task, as download_dataset.py makes it"
             % _shown(data_dir)
         )
-    return path
+    return data_dir, content
 
 
 def _task_name(content, data_dir, path):
@@ -147,20 +188,68 @@ def _is_macos_leftover(entry):
     return isinstance(image, str) and os.path.basename(image).startswith("._")
 
 
-def _training_case(entry, data_dir, path):
+def _training_cases(entry, data_dir, path, refuse):
+    """The case of an entry, or those of all pages of a stack."""
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("image", "label")):
         raise UserError('%s: "training" must list objects {"image": file, "label": file}' % path)
     label = _inside(entry["label"], data_dir, path)
-    case_name(label)
     image = _inside(entry["image"], data_dir, path)
-    return Case(case_name(image), image, label)
+    if not _is_stack(image):
+        case_name(label)
+        return [Case(case_name(image), image, label)]
+    if not _is_stack(label):
+        raise UserError("%s: %s has images, and %s is no stack of masks" % (path, entry["image"], entry["label"]))
+    for stack in (image, label):
+        _pages_inside(stack, data_dir, path)
+    try:
+        pages = stacks.pages_of(image)
+        masks = stacks.mask_pages(pages, label)
+    except UserError as error:
+        if refuse:
+            raise
+        return [Case(_stack_name(image), image, label, Pages(problem=str(error)))]
+    return [Case(page.name, page.path, mask.path, Pages(page, mask)) for page, mask in zip(pages, masks)]
 
 
 def _test_case(entry, data_dir, path):
     if not isinstance(entry, str):
         raise UserError('%s: "test" must list file names' % path)
     image = _inside(entry, data_dir, path)
-    return Case(case_name(image), image, None)
+    case = _unlabelled_case(image)
+    if case.pages is not None:
+        _pages_inside(image, data_dir, path)
+    return case
+
+
+def _unlabelled_case(path):
+    return Case(_stack_name(path), path, None, Pages()) if _is_stack(path) else Case(case_name(path), path, None)
+
+
+def _is_stack(path):
+    """Whether a path is that of a stack; a folder that is called as scans are is no stack."""
+    return not path.endswith(EXTENSIONS) and stacks.is_stack(path)
+
+
+def _stack_name(path):
+    """The name of a stack: that of its folder, or of its file without the extension."""
+    name = os.path.basename(os.path.abspath(path))
+    if not os.path.isdir(path):
+        name = os.path.splitext(name)[0]
+    if not name or name.startswith("."):
+        raise UserError("%s: has no name to call its mask by: rename it" % _shown(path))
+    return name
+
+
+def _pages_inside(path, data_dir, source):
+    """Refuse a stack, a folder, with files that links lead to from outside of the task's folder."""
+    try:
+        names = os.listdir(path)
+    except OSError:
+        # A file; or reading tells what is wrong.
+        return
+    for used in (os.path.join(path, name) for name in names):
+        if _leads_out(used, data_dir):
+            raise UserError("%s: %s leads out of the task's folder: put the file itself there" % (source, _shown(used)))
 
 
 def _inside(name, data_dir, path):
@@ -169,18 +258,24 @@ def _inside(name, data_dir, path):
         raise UserError("%s: %s is not a file name" % (path, ascii(name)))
     # As it is used: where a link is on the way, "link/../scan" and "scan" are two files.
     used = os.path.join(data_dir, os.path.normpath(name))
-    folder, resolved = os.path.realpath(data_dir), os.path.realpath(used)
-    if os.path.isabs(name) or os.path.commonpath([folder, resolved]) != folder:
+    if os.path.isabs(name) or _leads_out(used, data_dir):
         raise UserError("%s: %s leads out of the task's folder: name files within it" % (path, _shown(name)))
     return used
+
+
+def _leads_out(used, data_dir):
+    folder, resolved = os.path.realpath(data_dir), os.path.realpath(used)
+    return os.path.commonpath([folder, resolved]) != folder
 
 
 def _sorted_cases(cases):
     return tuple(sorted(cases, key=lambda case: case.name))
 
 
-def _refuse_missing(paths, source):
-    missing = [path for path in paths if not os.path.isfile(path)]
+def _refuse_missing(cases, source):
+    paths = [path for case in cases for path in (case.image, case.label) if path]
+    stacked = {case.image for case in cases if case.pages is not None}
+    missing = [path for path in paths if not os.path.isfile(path) and not (path in stacked and os.path.isdir(path))]
     if missing:
         raise UserError(
             "%s: %d of %d files missing: %s" % (source, len(missing), len(paths), _first_few(map(_shown, missing)))
@@ -192,6 +287,15 @@ def _refuse_duplicates(cases, source):
     twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
         raise UserError("%s: two images with the same name: %s: rename one" % (source, _first_few(map(_shown, twice))))
+
+
+def _refuse_mixture(cases, source):
+    kinds = {case.pages is None: case for case in reversed(cases)}
+    if len(kinds) > 1:
+        raise UserError(
+            "%s: %s is a scan and %s a stack of images: use them one after the other, not together"
+            % (source, _shown(kinds[True].image), _shown(kinds[False].image))
+        )
 
 
 def _first_few(names):

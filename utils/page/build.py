@@ -7,7 +7,7 @@ import string
 import time
 from typing import Any, Dict, List, NamedTuple
 
-from utils import volumes
+from utils import scans as scan_files
 from utils.errors import UserError
 from utils.files import read_json, replace_on_success, write_json_atomically
 from utils.flag import shown
@@ -124,15 +124,13 @@ def _scans(folder, kind, cases):
     path = os.path.join(folder, SCANS_NAME)
     known = _optional(path)
     sources.check_scans(path, known)
-    known[kind] = [
-        [case.name, os.path.abspath(case.image), case.label and os.path.abspath(case.label)] for case in cases
-    ]
+    known[kind] = [sources.entry_of(case) for case in cases]
     names = {case.name for case in cases}
     try:
         for other in set(SOURCES) - {kind}:
             known[other] = [entry for entry in known.get(other, []) if entry[0] not in names]
         write_json_atomically(path, known)
-        return {kind: {name: Case(name, image, label) for name, image, label in known[kind]} for kind in SOURCES}
+        return {kind: {entry[0]: sources.case_of(entry) for entry in known[kind]} for kind in SOURCES}
     except ValueError as error:
         # JSON can tell of text that no encoding holds.
         raise UserError("{}: is damaged: delete it".format(path)) from error
@@ -200,18 +198,20 @@ def _card(model_dir, group, place, contents, room):
     """The HTML of a case, of about ``room`` bytes; the scan is read, used and forgotten."""
     row = group.table.rows[place]
     case, classes = group.scans[row.name], len(contents.structures) + 1
-    grid = volumes.read_grid(case.image)
-    mask = volumes.read_label(mask_path(model_dir, case), grid, classes)
-    truth = volumes.read_label(case.label, grid, classes) if case.label else None
-    image = volumes.read_channels(case.image)[0]
+    pages = scan_files.is_stack(case)
+    grid = scan_files.read_grid(case)
+    mask = scan_files.read_mask(case, mask_path(model_dir, case), grid, classes)
+    truth = scan_files.read_label(case, grid, classes) if case.label else None
+    image = scan_files.read_channels(case)[0]
     return markup.card(
         sections.anchor(group.kind, place),
         row,
         group.table.columns,
-        encode(image, mask, truth, room),
+        encode(image, mask, truth, room, pages),
         grid.size,
         (contents.settings.get("modalities") or [""])[0],
         group.kind,
+        pages,
     )
 
 

@@ -9,7 +9,9 @@ from utils.printable import printable
 
 # What would end a script element or begin markup within it.
 UNSAFE_IN_SCRIPT = {ord(character): "\\u{:04x}".format(ord(character)) for character in "<>&"}
-PLANES = ("Axial", "Coronal", "Sagittal")
+# Name, and the axis that it cuts.
+PLANES = (("Axial", 2), ("Coronal", 1), ("Sagittal", 0))
+PAGES = (("Page", 2),)
 TILT_TOLD = 8
 
 
@@ -105,10 +107,11 @@ def _statistic(columns, title, values):
     return '<tr><th scope="row">{}</th>{}</tr>'.format(safe(title), cells)
 
 
-def card(anchor, row, columns, volume, size, modality, back):
+def card(anchor, row, columns, volume, size, modality, back, pages=False):
     """Returns a case with its planes, which the page's script draws from ``volume`` (see ``utils.page.volume``).
 
-    ``size`` and spacing are told as they are in the scan's file; ``back`` is the id of the case's table.
+    ``size`` and spacing are told as they are in the scan's file; ``back`` is the id of the case's table. ``pages`` of a
+    stack are slices without a patient's axes, and their pixels have no size in mm.
     """
     extent = [count * step for count, step in zip(volume["shape"], volume["spacing"])]
     return (
@@ -119,22 +122,29 @@ def card(anchor, row, columns, volume, size, modality, back):
         anchor,
         " ".join("{:.4g}".format(side) for side in extent),
         safe(row.name),
-        safe(_facts(volume, size, modality)),
+        safe(_facts(volume, size, modality, pages)),
         back,
         _figures(row, columns),
-        "".join(_plane(anchor, name, volume, through) for name, through in zip(PLANES, (2, 1, 0))),
+        "".join(_plane(anchor, name, volume, through) for name, through in (PAGES if pages else PLANES)),
         script_json(volume),
     )
 
 
-def _facts(volume, size, modality):
+def _facts(volume, size, modality, pages):
     spacing = [step / shrunk for step, shrunk in zip(volume["spacing"], volume["shrunk"])]
     told = "{} voxels of {} mm".format(
         " × ".join(map(str, size)), " × ".join("{:.3g}".format(step) for step in spacing)
     )
+    if pages:
+        told = "{} pixels".format(" × ".join(map(str, size[:2])))
+        told += ", {} pages".format(size[2]) if size[2] > 1 else ""
     facts = ([modality] if modality else []) + [told]
     if max(volume["shrunk"]) > 1:
-        facts.append("shown with every {} voxels as one".format(" × ".join(map(str, volume["shrunk"]))))
+        facts.append(
+            "shown with every {} {} as one".format(
+                " × ".join(map(str, volume["shrunk"])), "pixels" if pages else "voxels"
+            )
+        )
     if volume["tilt"] > TILT_TOLD:
         facts.append("planes are the scan's own, up to {}° from those of the body".format(volume["tilt"]))
     return "; ".join(facts)
@@ -168,7 +178,7 @@ def _plane(anchor, name, volume, through):
     place = "{}-{}".format(anchor, name.lower())
     count = volume["shape"][through]
     return (
-        '<figure class="plane" data-plane="{1}"><canvas role="img" width="1" height="1"></canvas><div class="slide">'
+        '<figure class="plane" data-plane="{1}"><canvas role="img" width="1" height="1"></canvas><div class="slide"{8}>'
         '<label for="{0}">{2}</label><input type="range" id="{0}" min="0" max="{3}" value="{4}" step="1"{5}>'
         '<output for="{0}">{6} / {7}</output></div></figure>'
     ).format(
@@ -180,4 +190,5 @@ def _plane(anchor, name, volume, through):
         " disabled" if count == 1 else "",
         volume["middle"][through] + 1,
         count,
+        " hidden" if count == 1 and (name, through) in PAGES else "",
     )

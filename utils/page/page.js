@@ -8,9 +8,12 @@
   var PLANES = {
     axial: { through: 2, across: 0, down: 1, flipped: false, letters: "RLAP" },
     coronal: { through: 1, across: 0, down: 2, flipped: true, letters: "RLSI" },
-    sagittal: { through: 0, across: 1, down: 2, flipped: true, letters: "APSI" }
+    sagittal: { through: 0, across: 1, down: 2, flipped: true, letters: "APSI" },
+    // Of a stack of images, which are no part of a body.
+    page: { through: 2, across: 0, down: 1, flipped: false, letters: "" }
   };
   var TALLEST = 420;
+  var TALLEST_PAGE = 720;
   var GAP = 16;
 
   function each(selector, root, use) {
@@ -228,7 +231,7 @@
         drawn += outline(context, labels, width, height, scale, layer[1]);
       }
     });
-    if (!hidden.has("cross")) { cross(context, canvas, plane, shape, place, scale); }
+    if (!hidden.has("cross") && plane !== PLANES.page) { cross(context, canvas, plane, shape, place, scale); }
     letter(context, canvas, plane.letters);
     describe(figure, canvas, position, shape[plane.through], drawn);
   }
@@ -258,7 +261,7 @@
     context.setLineDash([]);
     context.strokeStyle = "rgba(0, 0, 0, 0.7)";
     context.fillStyle = "rgba(255, 255, 255, 0.85)";
-    places.forEach(function (place, number) {
+    places.slice(0, letters.length).forEach(function (place, number) {
       context.strokeText(letters[number], place[0], place[1]);
       context.fillText(letters[number], place[0], place[1]);
     });
@@ -287,6 +290,7 @@
     var alone = room / Math.max(extent[0], extent[1]);
     var scale = room >= 700 ? together : alone;
     scale = Math.min(scale, TALLEST / Math.max(extent[1], extent[2]));
+    if (card.querySelector("[data-plane=page]")) { scale = Math.min(room / extent[0], TALLEST_PAGE / extent[1]); }
     each(".plane", card, function (figure) {
       var plane = PLANES[figure.dataset.plane], canvas = figure.querySelector("canvas");
       var width = Math.max(24, Math.round(scale * extent[plane.across]));

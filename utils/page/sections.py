@@ -11,10 +11,14 @@ from utils.slices import COLOURS
 TITLES = {"evaluated": "Held-out cases", "predicted": "Predicted cases"}
 CSV_NAMES = {"evaluated": report.CSV_NAME, "predicted": predictions.CSV_NAME}
 MOST_PROBLEMS = 10
+OUTLINES = "Hausdorff 95 %: the distance between the two outlines that 95 % of their points keep within."
 NOTES = {
     "hard_dice": "Dice: overlap of mask and truth on the scan's own grid, 1 at best.",
     "hausdorff_95_mm": "Hausdorff 95 %: the distance between the two surfaces that 95 % of their points keep within.",
     "surface_distance_mm": "Surface distance: the average distance between the two surfaces.",
+    "hausdorff_95_pixels": OUTLINES,
+    "surface_distance_pixels": "Surface distance: the average distance between the two outlines.",
+    "area_difference_pixels": "Area difference: the mask's area less the true one.",
     "volume_difference_ml": "Volume difference: the mask's volume less the true one.",
     "uncertainty": "Uncertainty: how unsure the network is of the mask, from its probabilities.",
     "soft_dice": "Soft Dice: that of the probabilities, on the network's grid.",
@@ -129,11 +133,13 @@ def _cases(contents, pictures):
     told += ["No pictures: {}".format(problem) for problem in pictures.problems[:MOST_PROBLEMS]]
     if len(pictures.problems) > MOST_PROBLEMS:
         told.append("No pictures of {} more cases".format(len(pictures.problems) - MOST_PROBLEMS))
-    title = "Masks over the scans"
+    # Stacks of images, not volumes that three planes cut.
+    pages = any('data-plane="page"' in card for card in pictures.cards.values())
+    title = "Masks over the images" if pages else "Masks over the scans"
     found = ['<h2 id="pictures-title">{}</h2>'.format(title)]
     found += ['<p class="notice">{}</p>'.format(markup.safe(text)) for text in told]
     with_truth = any('"truth":"' in card for card in pictures.cards.values())
-    found.append(_controls(contents.structures, with_truth))
+    found.append(_controls(contents.structures, with_truth, with_cross=not pages))
     for group in contents.groups:
         cards = [card for (kind, _), card in pictures.cards.items() if kind == group.kind]
         if cards and len(contents.groups) > 1:
@@ -142,7 +148,7 @@ def _cases(contents, pictures):
     return Part("pictures", title, _section("pictures", found))
 
 
-def _controls(structures, with_truth):
+def _controls(structures, with_truth, with_cross):
     boxes = [
         '<label><input type="checkbox" value="{}" checked><span class="swatch series-{}"></span>{}</label>'.format(
             value, (value - 1) % len(COLOURS) + 1, markup.safe(name)
@@ -154,5 +160,6 @@ def _controls(structures, with_truth):
         boxes.append(
             '<label><input type="checkbox" value="truth" checked><span class="stroke dashed"></span>truth</label>'
         )
-    boxes.append('<label><input type="checkbox" value="cross" checked>crosshair</label>')
+    if with_cross:
+        boxes.append('<label><input type="checkbox" value="cross" checked>crosshair</label>')
     return '<div class="controls" role="group" aria-label="What the pictures show">{}</div>'.format("".join(boxes))

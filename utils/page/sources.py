@@ -3,6 +3,8 @@
 import os
 
 from utils.errors import UserError
+from utils.stacks import Page
+from utils.tasks import Case, Pages
 
 
 def check_summary(path, summary):
@@ -29,12 +31,41 @@ def check_scans(path, scans):
             raise UserError("{}: is damaged: delete it".format(path))
 
 
+def entry_of(case):
+    """Returns a ``utils.tasks.Case`` as scans.json lists it: its name, and the paths of its image and its label.
+
+    A page of a stack, or a whole one, has a fourth entry: the numbers of the pages in the two files, or none.
+    """
+    entry = [case.name, os.path.abspath(case.image), case.label and os.path.abspath(case.label)]
+    if case.pages is None:
+        return entry
+    return entry + [[page.number for page in case.pages[:2] if page is not None]]
+
+
+def case_of(entry):
+    """Returns the Case that an entry of scans.json stands for."""
+    name, image, label = entry[:3]
+    if len(entry) == 3:
+        return Case(name, image, label)
+    pages = [Page(name, path, number) for path, number in zip((image, label), entry[3])]
+    return Case(name, image, label, Pages(*pages))
+
+
 def _are_names(value):
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _is_case(entry):
-    """Whether an entry is [name, path of the image, path of the label or None]; the name is that of a file."""
-    if not isinstance(entry, list) or len(entry) != 3 or not _are_names(entry[:2] + [entry[2] or ""]):
+    """Whether an entry is one that ``entry_of`` returns; the name is that of a file."""
+    if not isinstance(entry, list) or len(entry) not in (3, 4) or not _are_names(entry[:2] + [entry[2] or ""]):
+        return False
+    if len(entry) == 4 and not _are_pages(entry[3], 2 if entry[2] else 0):
         return False
     return os.path.basename(entry[0]) == entry[0] != ""
+
+
+def _are_pages(numbers, count):
+    """Whether these are the numbers of so many pages, None for a file of a single one."""
+    if not isinstance(numbers, list) or len(numbers) != count:
+        return False
+    return all(number is None or (type(number) is int and number >= 0) for number in numbers)

@@ -25,13 +25,14 @@ JPEG_QUALITY, JPEG_QUALITY_SHRUNK = 90, 80
 JPEG_SQUARE = 8
 
 
-def encode(image, mask, truth, room):
+def encode(image, mask, truth, room, pages=False):
     """Returns a case as a dict for JSON, on a grid coarse enough for it to take up to ``room`` bytes.
 
     Args:
         image: 3-D SimpleITK image, float.
         mask, truth: SimpleITK uint8 images on its grid; ``truth`` is None where it is not known.
         room: bytes.
+        pages: whether the slices are images of their own, of which each is to be seen.
 
     Keys: "shape" and "spacing" (mm) of the grid shown, [x, y, z]; "shrunk": how many of the scan's voxels one of
     them stands for along each axis; "tilt": degrees between the grid and the patient's axes; "middle": the voxel at
@@ -43,9 +44,10 @@ def encode(image, mask, truth, room):
     # No copies, which large scans have no room for; the images outlive them.
     grey, *labels = [view.turned(part) for part in (image, mask, truth) if part is not None]
     spacing = [image.GetSpacing()[axis] for axis in view.axes]
+    steps = spacing[:2] + [np.inf] if pages else spacing
     voxels = MOST_VOXELS
     while True:
-        factors = shrink_factors(grey.shape[::-1], spacing, voxels)
+        factors = shrink_factors(grey.shape[::-1], steps, voxels)
         content = _encode(grey, labels, factors, spacing, view.tilt)
         taken, shown = len(json.dumps(content)), int(np.prod(content["shape"]))
         if taken <= room or shown <= FEWEST_VOXELS:

@@ -1,0 +1,134 @@
+"""A case's image, label and mask, whatever files they are in: NIfTI volumes, or pages of stacks of 2-D images.
+
+A page of a stack is a slice, so that a case of a single page is [X, Y, 1]. A pixel counts as 1 mm, which stands for
+one pixel in all that is told of such a case.
+"""
+
+import numpy as np
+import SimpleITK as sitk
+
+from utils import large_scans, memory, stacks, volumes
+from utils.errors import UnusableFile, UserError
+from utils.nifti_header import geometry_of
+from utils.scan_grid import ScanGrid
+
+SPACING, ORIGIN, DIRECTION = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def is_stack(case):
+    """Tell whether a ``utils.tasks.Case`` is a page of a stack, or a whole one."""
+    return case.pages is not None
+
+
+def channels_of(case):
+    """Return how many channels the image of a case has, of which only the header is read.
+
+    Raises UserError for a file that cannot be read, or is no scan.
+    """
+    if is_stack(case):
+        return stacks.read_header(_pages(case)).channels
+    return volumes.channels_of(volumes.scan_header(case.image))
+
+
+def read_grid(case):
+    """Return the ``utils.scan_grid.ScanGrid`` of a case, of whose image only the header is read.
+
+    Raises UserError as ``channels_of`` does.
+    """
+    if not is_stack(case):
+        return volumes.read_grid(case.image)
+    pages = _pages(case)
+    size = stacks.read_header(pages).size + (len(pages),)
+    return ScanGrid(size, SPACING, ORIGIN, DIRECTION, geometry_of(SPACING, ORIGIN, DIRECTION))
+
+
+def turn_of(case):
+    """``utils.large_scans.in_turn`` for a case."""
+    if not is_stack(case):
+        return large_scans.turn_of(case.image)
+    try:
+        return large_scans.in_turn(read_grid(case).size)
+    except UserError:
+        # Reading will tell what is wrong.
+        return large_scans.in_turn(())
+
+
+def read_channels(case):
+    """Return the channels of a case's image, 3-D SimpleITK float32 images, as ``utils.volumes.read_channels`` does."""
+    if not is_stack(case):
+        return volumes.read_channels(case.image)
+    with memory.running_out_over(case.image):
+        pages = _pages(case)
+        header = stacks.read_header(pages)
+        memory.refuse_beyond(
+            memory.voxels(header.size) * len(pages) * header.channels * memory.FLOAT,
+            "{}: its {} pages of {} pixels need".format(case.image, len(pages), memory.by_axis(header.size)),
+            "cut it into several stacks",
+            UnusableFile,
+        )
+        return stacks.to_channels([stacks.read_page(page) for page in pages])
+
+
+def read_label(case, like, classes):
+    """Return the label of a case, a 3-D SimpleITK uint8 image of values 0 to ``classes`` - 1 on the grid of ``like``.
+
+    ``like`` may be None, of an image that cannot be read. Raises UserError as ``utils.volumes.read_label`` does.
+    """
+    if not is_stack(case):
+        return volumes.read_label(case.label, like, classes)
+    if case.pages.problem:
+        raise UnusableFile(case.pages.problem)
+    with memory.running_out_over(case.image):
+        return _label_of([case.pages.mask], like, classes)
+
+
+def mask_name(case):
+    """Return the name of the file of a case's mask."""
+    return case.name + (".tif" if is_stack(case) else ".nii.gz")
+
+
+def write_mask(case, mask, grid, classes, path):
+    """Write the mask of a case, np.uint8 [X, Y, Z], to a file of the kind that ``mask_name`` tells of.
+
+    Scans have it on their own ``grid``; stacks have a TIFF file with as many pages, in which the second of two classes
+    is white. Raises UserError where it cannot be written.
+    """
+    if is_stack(case):
+        stacks.write_masks([mask[:, :, number] for number in range(mask.shape[2])], classes, path)
+    else:
+        volumes.write_mask(mask, grid, path)
+
+
+def read_mask(case, path, grid, classes):
+    """Return a mask that ``write_mask`` has written, as ``read_label`` returns a label."""
+    if not is_stack(case):
+        return volumes.read_label(path, grid, classes)
+    with memory.running_out_over(case.image):
+        pages = stacks.pages_of(path)
+        if len(pages) != grid.size[2]:
+            raise UnusableFile("{}: has {} pages, its image {}".format(path, len(pages), grid.size[2]))
+        if len(pages) == 1:
+            # It is not going to be asked for again, as images and labels are of which it would take the place.
+            pages = [pages[0]._replace(number=None)]
+        return _label_of(pages, grid, classes)
+
+
+def content_of(case):
+    """Return what tells the pages of a case, with its mask, from others: bytes. Raises UserError for unreadable files.
+
+    That is of the pixels, since files of many pages are those of many cases.
+    """
+    mask = case.pages.mask
+    return stacks.hash_of(_pages(case)) + (b"none" if mask is None else stacks.hash_of([mask]))
+
+
+def _pages(case):
+    if case.pages.problem:
+        raise UnusableFile(case.pages.problem)
+    return (case.pages.image,) if case.pages.image else stacks.pages_of(case.image)
+
+
+def _label_of(pages, like, classes):
+    shape = None if like is None else like.GetSize()[:2]
+    values = np.stack([stacks.read_mask(page, shape, classes).T for page in pages])  # [pages, Y, X]
+    return sitk.GetImageFromArray(values)
