@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 from command_line import PROJECT
 from PIL import Image
+from stack_tasks import SHAPE, grey, saved, truth
 
 from utils.errors import UnusableFile, UserError
 from utils.stacks import (
@@ -23,30 +24,6 @@ from utils.stacks import (
     write_stack,
 )
 from utils.volumes import to_array
-
-SHAPE = (7, 5)  # X, Y
-
-
-def grey(seed=0, shape=SHAPE):
-    """Return noise, np.uint8 [X, Y]."""
-    return np.random.RandomState(seed).randint(0, 256, shape).astype(np.uint8)
-
-
-def truth(seed=0, classes=2, shape=SHAPE):
-    """Return a mask, np.uint8 [X, Y], that has every class."""
-    mask = np.random.RandomState(seed).randint(classes, size=shape).astype(np.uint8)
-    mask[0, :classes] = np.arange(classes)
-    return mask
-
-
-def saved(path, *pages, **options):
-    """Write pages [X, Y] or [X, Y, C] with another library than the one that reads them; return the path as text."""
-    images = [Image.fromarray(np.ascontiguousarray(np.swapaxes(page, 0, 1))) for page in pages]
-    if len(images) > 1:
-        options.update(save_all=True, append_images=images[1:])
-    os.makedirs(os.path.dirname(str(path)), exist_ok=True)
-    images[0].save(str(path), **options)
-    return str(path)
 
 
 def read_all(path):

@@ -146,8 +146,8 @@ def format_table(summary):
     """Returns the table for the terminal, of at most 120 columns: a line per structure, over the held-out cases.
 
     The scores are means, "none" where they are undefined; that of the hard Dice has its 95 % interval. "volume" is the
-    difference of the volumes, of pages "area" that of the areas; "cases" is how many have a defined hard Dice; "worst case" is the one with the lowest.
-    The last line tells how well the uncertainty ranks the cases.
+    difference of the volumes, of pages "area" that of the areas; "cases" is how many have a defined hard Dice; "worst
+    case" is the one with the lowest. The last line tells how well the uncertainty ranks the cases.
     """
     form = _OF_PAGES if set(_OF_PAGES.measures) <= set(summary["mean"]) else _OF_SCANS
     heading = ("structure", "soft Dice", "hard Dice [95 %]", "median") + form.headings + ("cases",)

@@ -118,7 +118,7 @@ class Runner(Training):
         self._attempt(self.record.write)
 
     def scored(self, writer):
-        """The scores (``report.kind_of``) of this worker's share of the held-out cases, and UserErrors of those that are bad.
+        """The scores of this worker's share of the held-out cases, and UserErrors of those that are bad.
 
         Their masks are written by ``writer``.
         """

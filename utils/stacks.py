@@ -56,6 +56,7 @@ def pages_of(path):
         raise UnusableFile("%s: is no stack: give a TIFF or PNG file, or a folder of them" % path)
     stem = _stem(path)
     if not path.lower().endswith(TIFF):
+        _state(path)
         return (Page(stem, path, None),)
     count = len(_tiff_pages(path))
     digits = max(3, len(str(count - 1)))
@@ -96,8 +97,8 @@ def read_page(page):
 def read_mask(page, shape, classes):
     """Return a page of a mask as np.uint8 [X, Y] of values 0 to `classes` - 1.
 
-    `shape` is the (X, Y) of its image, None of one that cannot be read. Of two classes the second may be white, 255. Raises UnusableFile for a file that
-    cannot be read, one of another size, and for values that mean no class.
+    `shape` is the (X, Y) of its image, None of one that cannot be read. Of two classes the second may be white, 255.
+    Raises UnusableFile for a file that cannot be read, one of another size, and for values that mean no class.
     """
     pixels = _pixels(page)
     if shape is not None and pixels.shape[:2] != tuple(shape):
@@ -202,7 +203,7 @@ def describe(data_dir):
 
 
 def parts_of(data_dir):
-    """Return the names of the stacks of ISBI_NAMES in a folder, with the extensions they have; None for each missing."""
+    """Return the names that the stacks of ISBI_NAMES have in a folder, each with its extension, or None."""
     return tuple(_stack_in(data_dir, name) for name in ISBI_NAMES)
 
 

@@ -1,0 +1,48 @@
+"""Stacks of small images, in all forms that there are, and tasks of them."""
+
+import os
+
+import numpy as np
+from PIL import Image
+
+SHAPE = (7, 5)  # X, Y
+
+
+def grey(seed=0, shape=SHAPE):
+    """Return noise, np.uint8 [X, Y]."""
+    return np.random.RandomState(seed).randint(0, 256, shape).astype(np.uint8)
+
+
+def truth(seed=0, classes=2, shape=SHAPE):
+    """Return a mask, np.uint8 [X, Y], that has every class."""
+    mask = np.random.RandomState(seed).randint(classes, size=shape).astype(np.uint8)
+    mask[0, :classes] = np.arange(classes)
+    return mask
+
+
+def saved(path, *pages, **options):
+    """Write pages [X, Y] or [X, Y, C] with another library than the one that reads them; return the path as text."""
+    images = [Image.fromarray(np.ascontiguousarray(np.swapaxes(page, 0, 1))) for page in pages]
+    if len(images) > 1:
+        options.update(save_all=True, append_images=images[1:])
+    os.makedirs(os.path.dirname(str(path)), exist_ok=True)
+    images[0].save(str(path), **options)
+    return str(path)
+
+
+def stack_task(parent, pages=4, test=3, folders=False, shape=SHAPE, colour=False):
+    """Write a task of stacks in the form of the challenge, files or folders; return its folder."""
+    data_dir = os.path.join(str(parent), "Cells")
+    channels = (3,) if colour else ()
+    parts = {
+        "train-volume": [grey(number, shape + channels) for number in range(pages)],
+        "train-labels": [truth(number, shape=shape) * np.uint8(255) for number in range(pages)],
+        "test-volume": [grey(100 + number, shape + channels) for number in range(test)],
+    }
+    for name, images in parts.items():
+        if folders:
+            for number, image in enumerate(images):
+                saved(os.path.join(data_dir, name, "page{}.png".format(number)), image)
+        elif images:
+            saved(os.path.join(data_dir, name + ".tif"), *images)
+    return data_dir
