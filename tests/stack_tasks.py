@@ -46,3 +46,14 @@ def stack_task(parent, pages=4, test=3, folders=False, shape=SHAPE, colour=False
         elif images:
             saved(os.path.join(data_dir, name + ".tif"), *images)
     return data_dir
+
+
+def disc(shape, centre, radius):
+    """Return a mask, np.uint8 [X, Y], of a disc."""
+    across, down = np.meshgrid(*map(np.arange, shape), indexing="ij")
+    return ((across - centre[0]) ** 2 + (down - centre[1]) ** 2 <= radius**2).astype(np.uint8)
+
+
+def certain(mask, classes=2):
+    """Return probabilities float32 [X, Y, Z, K] that leave no doubt of a mask [X, Y, Z]."""
+    return np.eye(classes, dtype=np.float32)[mask]

@@ -171,9 +171,7 @@ class TestBadTasks:
     @pytest.mark.parametrize("name", ["gone.tif", "gone.png", "gone"])
     def test_what_is_not_there(self, tmp_path, name):
         data_dir = stack_task(tmp_path)
-        self.refused(
-            described(data_dir, [(name, "train-labels.tif")]), "gone.*(cannot be read|NIfTI)|no stack|not a NIf"
-        )
+        self.refused(described(data_dir, [(name, "train-labels.tif")]), "gone.*cannot be read|not a NIfTI file name")
         with pytest.raises(UserError, match="--images: (1 of 1 files missing|.*not a NIfTI file name)"):
             cases_of_images([str(tmp_path / name)])
 
@@ -220,7 +218,7 @@ class TestCheck:
         told[saved(os.path.join(data_dir, "train-volume", "page7.tif"), real)] = "has pixels that are not finite"
         finished = self.checked(data_dir)
         assert finished.status == 2
-        assert finished.errors.splitlines()[-10 - 0].endswith("9 of 10 cases cannot be used:")
+        assert finished.errors.splitlines()[-10].endswith("9 of 10 cases cannot be used:")
         for path, text in told.items():
             (line,) = [line for line in finished.errors.splitlines() if path + ":" in line and text in line]
         assert "\npage8  " in finished.output
@@ -236,9 +234,8 @@ class TestCheck:
         finished = self.checked(data_dir)
         lines = finished.errors.splitlines()[-5:]
         assert lines[0].endswith("4 of 8 cases cannot be used:")
-        assert (
-            sum(text in line for line in lines for text in ("more.tif: is cut off", "test-volume.tif: is cut off")) == 2
-        )
+        for told in ("more.tif: is cut off", "test-volume.tif: is cut off"):
+            assert sum(told in line for line in lines) == 1
         assert masks[1] + ": has 2 masks for 3 images" in lines
         assert os.path.join(data_dir, "gone.tif") + ": cannot be read (No such file or directory)" in lines
         assert pages[1] not in finished.errors
