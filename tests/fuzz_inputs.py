@@ -48,6 +48,11 @@ TEXTS = (
     "imagesTr/away/b.nii.gz",
     "imagesTr/._a.nii.gz",
     "imagesTr/a.nii.gz",
+    "stack.tif",
+    "pages",
+    "pages/a.png",
+    "pages/../pages",
+    "links",
     "./imagesTr//a.nii.gz",
     "imagesTr/../imagesTr/a.nii.gz",
     "imagesTr/away/../b.nii.gz",
@@ -159,6 +164,74 @@ def gzipped(content, level=9):
     """A gzip file of a content, which does not tell when it was made: a run is to be like the one before."""
     compressor = zlib.compressobj(level, zlib.DEFLATED, 31)
     return compressor.compress(content) + compressor.flush()
+
+
+# TIFF: the tags that say how the pixels lie in the file, and their values that mean something.
+TIFF_TAGS = (254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339)
+TIFF_VALUES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 24, 32, 64, 255, 32773, 32946, 65535, 65536, 2**31 - 1, 2**32 - 1)
+
+
+def changed_tiff(random, content):
+    """Another tag, type, count or value in an entry of a little-endian TIFF file's directories, or another next one."""
+    content = bytearray(content)
+    if content[:4] != b"II*\0" or random.randrange(6) == 0:
+        return changed_bytes(random, bytes(content))
+    for _ in range(random.choice((1, 1, 2))):
+        places = _tiff_directories(content)
+        if not places:
+            return changed_bytes(random, bytes(content))
+        at = random.choice(places)
+        count = struct.unpack_from("<H", content, at)[0]
+        entry, kind = at + 2 + 12 * random.randrange(max(1, count)), random.randrange(5)
+        form, offset, value = (
+            ("<H", entry, random.choice(TIFF_TAGS)),
+            ("<H", entry + 2, random.randrange(18)),
+            ("<I", entry + 4, random.choice(TIFF_VALUES)),
+            ("<I", entry + 8, random.choice(TIFF_VALUES + (at, 8, len(content)))),
+            ("<I", at + 2 + 12 * count, random.choice((0, at, 8) + tuple(places))),
+        )[kind]
+        if offset + 4 <= len(content):
+            struct.pack_into(form, content, offset, value)
+    return bytes(content)
+
+
+def _tiff_directories(content):
+    found, at = [], struct.unpack_from("<I", content, 4)[0] if len(content) >= 8 else 0
+    while 0 < at <= len(content) - 2 and at not in found:
+        found.append(at)
+        following = at + 2 + 12 * struct.unpack_from("<H", content, at)[0]
+        at = struct.unpack_from("<I", content, following)[0] if following + 4 <= len(content) else 0
+    return found
+
+
+def changed_png(random, content):
+    """A field of a PNG file's header changed, a chunk doubled or removed; the checksums are right again."""
+    if content[:8] != b"\x89PNG\r\n\x1a\n" or random.randrange(6) == 0:
+        return changed_bytes(random, content)
+    chunks, at = [], 8
+    while at + 12 <= len(content):
+        length = struct.unpack_from(">I", content, at)[0]
+        chunks.append([content[at + 4 : at + 8], bytearray(content[at + 8 : at + 8 + length])])
+        at += 12 + length
+    place, kind = random.randrange(len(chunks)), random.randrange(4)
+    if kind == 0:
+        chunks.insert(place, chunks[place])
+    elif kind == 1:
+        del chunks[place]
+    elif kind == 2 and chunks[0][0] == b"IHDR" and len(chunks[0][1]) == 13:
+        field = random.choice((0, 4, 8, 9, 10, 11, 12))
+        if field < 8:
+            struct.pack_into(">I", chunks[0][1], field, random.choice((0, 1, 2, 7, 65536, 2**31 - 1)))
+        else:
+            chunks[0][1][field] = random.choice((0, 1, 2, 3, 4, 6, 8, 16, 255))
+    else:
+        chunks[place][1] = bytearray(changed_bytes(random, bytes(chunks[place][1])))
+    return content[:8] + b"".join(map(_png_chunk, chunks))[:LONGEST]
+
+
+def _png_chunk(chunk):
+    name, data = chunk
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + bytes(data)) & 0xFFFFFFFF)
 
 
 def changed_json(random, content):

@@ -1,4 +1,4 @@
-"""What is fuzzed: scans, dataset.json, archives, flags, a model's folder, and the files that the report is made from.
+"""What is fuzzed: scans, stacks, dataset.json, archives, flags, a model's folder, and the files that the report is made from.
 
     python tests/fuzz_targets.py FOLDER '{"scans": 1000, "archives": 500}' [SEED] [MEGABYTES]
 
@@ -19,15 +19,24 @@ sys.path[:0] = [PROJECT, os.path.join(PROJECT, "tests")]
 import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
 from archive_server import file_member, odd_member, tar_of  # noqa: E402
-from fuzz_inputs import changed_json, changed_lines, changed_nifti, changed_tar, gzipped  # noqa: E402
+from fuzz_inputs import (  # noqa: E402
+    changed_json,
+    changed_lines,
+    changed_nifti,
+    changed_png,
+    changed_tar,
+    changed_tiff,
+    gzipped,
+)
 from fuzzing import Broken, Kind, fuzz, limit_memory, peak_memory  # noqa: E402
 from pages import STRUCTURES, case_in, evaluation_of, log_in, predictions_of  # noqa: E402
+from stack_tasks import content_of_image, grey, truth  # noqa: E402
 from synthetic import affine, raw_nifti, scan  # noqa: E402
 
 import download_dataset  # noqa: E402
 import main  # noqa: E402
 from examples import launching  # noqa: E402
-from utils import archives, grid, kept_copy, params, recipes, tasks, volumes  # noqa: E402
+from utils import archives, grid, kept_copy, params, recipes, scans, stacks, tasks, volumes  # noqa: E402
 from utils.errors import UserError  # noqa: E402
 from utils.flags import FLAGS  # noqa: E402
 from utils.modes import CHECK, MODES  # noqa: E402
@@ -111,6 +120,41 @@ def attempted(function, *arguments):
         return error
 
 
+# Stacks: everything that reads an image of them or a mask, and the mask of as many pages.
+
+
+def stack_seeds():
+    pages, masks = [grey(0), grey(1), grey(2)], [truth(number) * np.uint8(255) for number in range(2)]
+    colour = grey(shape=(7, 5, 3))
+    options = ({}, {"compression": "tiff_lzw"}, {"compression": "packbits"})
+    tiff = [content_of_image("TIFF", *pages, **one) for one in options]
+    tiff += [content_of_image("TIFF", *masks), content_of_image("TIFF", colour)]
+    tiff += [content_of_image("TIFF", grey().astype(np.float32))]
+    return tiff + [content_of_image("PNG", page) for page in (pages[0], masks[0], colour, grey().astype(np.uint16))]
+
+
+def read_stack(content, folder):
+    name = "stack.png" if content[:4] == b"\x89PNG" else "stack.tif"
+    path = put(content, folder, "task", name)
+    description = dict(DESCRIPTION, training=[{"image": name, "label": name}], test=[])
+    put(json.dumps(description).encode(), folder, "task", "dataset.json")
+    preparation = dict(PREPARATIONS[0], classes=2 + numbered(content, 2), channels=1 + 2 * (numbered(content, 3) == 0))
+    (whole,) = tasks.cases_of_images([path])
+    for case in tasks.read_task(os.path.dirname(path), refuse_cases=False).training[:2] + (whole,):
+        attempted(kept_copy.keep, [case], preparation, os.path.join(folder, "cache"))
+    channels, found = attempted(scans.read_channels, whole), attempted(scans.read_grid, whole)
+    if isinstance(channels, UserError):
+        raise channels
+    if found.GetSize() != channels[0].GetSize() or len(channels) != scans.channels_of(whole):
+        raise Broken("the header tells of another size than the pixels have")
+    mask = np.ones(found.size, np.uint8)
+    if mask.size < SMALL:
+        written = os.path.join(folder, "mask.tif")
+        scans.write_mask(whole, mask, found, 2, written)
+        if not np.array_equal(volumes.to_array(scans.read_mask(whole, written, found, 2)), mask):
+            raise Broken("a mask that is read back is another one")
+
+
 # dataset.json, in a task whose folder has links out of it.
 
 CASES = "abcdef"
@@ -121,7 +165,13 @@ DESCRIPTION = {
     "training": [{"image": "./imagesTr/%s.nii.gz" % name, "label": "./labelsTr/%s.nii.gz" % name} for name in CASES],
     "test": ["./imagesTs/t.nii.gz"],
 }
+STACKS = dict(
+    DESCRIPTION,
+    training=[{"image": "stack.tif", "label": "masks.tif"}, {"image": "pages", "label": "./pages"}],
+    test=["stack.tif", "./pages/a.png", "pages"],
+)
 WHOLE = gzipped(raw_nifti(array=np.zeros((2, 2, 2), np.float32)))
+STACK, PAGE = content_of_image("TIFF", truth(), truth(1)), content_of_image("PNG", truth())
 
 
 def make_task(folder, description):
@@ -130,6 +180,9 @@ def make_task(folder, description):
     for part, names in (("imagesTr", CASES), ("labelsTr", CASES), ("imagesTs", "t")):
         for name in names:
             put(WHOLE, task, part, name + ".nii.gz")
+    for name in ("stack.tif", "masks.tif", "pages/a.png", "pages/b.png", "links/a.png"):
+        put(STACK if name.endswith(".tif") else PAGE, task, *name.split("/"))
+    os.symlink(put(PAGE, folder, "elsewhere", "c.png"), os.path.join(task, "links", "c.png"))
     outside = put(WHOLE, folder, "elsewhere", "b.nii.gz")
     os.symlink(outside, os.path.join(task, "imagesTr", "out.nii.gz"))
     os.symlink(os.path.dirname(outside), os.path.join(task, "imagesTr", "away"))
@@ -151,8 +204,11 @@ def planned(arguments, task=None):
     def check(settings, job):
         inside = os.path.realpath(task or os.curdir) + os.sep
         for case in job.training + job.held_out + job.predicted:
-            for path in (case.image, case.label):
-                if task and path and not os.path.realpath(path).startswith(inside):
+            paths = [path for path in (case.image, case.label) if path]
+            if case.pages == tasks.Pages():
+                paths += [page.path for page in stacks.pages_of(case.image)]
+            for path in paths:
+                if task and not os.path.realpath(path).startswith(inside):
                     raise Broken("uses a file outside of the task: " + ascii(path))
 
     before = sys.modules.get("utils.runner")
@@ -310,7 +366,13 @@ def write_report(content, folder):
 
 KINDS = (
     Kind("scans", scan_seeds(), [changed_nifti], read_scan),
-    Kind("descriptions", [json.dumps(DESCRIPTION).encode()], [changed_json], read_description),
+    Kind("stacks", stack_seeds(), [changed_tiff, changed_png], read_stack),
+    Kind(
+        "descriptions",
+        [json.dumps(description).encode() for description in (DESCRIPTION, STACKS)],
+        [changed_json],
+        read_description,
+    ),
     Kind("archives", archive_seeds(), [changed_tar], unpack),
     Kind("flags", flag_seeds(), [changed_lines], use_flags),
     Kind("model folders", folder_seeds(), [changed_in_folder(changed_json)], use_model_folder),

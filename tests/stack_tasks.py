@@ -1,5 +1,6 @@
 """Stacks of small images, in all forms that there are, and tasks of them."""
 
+import io
 import os
 
 import numpy as np
@@ -25,9 +26,18 @@ def saved(path, *pages, **options):
     images = [Image.fromarray(np.ascontiguousarray(np.swapaxes(page, 0, 1))) for page in pages]
     if len(images) > 1:
         options.update(save_all=True, append_images=images[1:])
-    os.makedirs(os.path.dirname(str(path)), exist_ok=True)
-    images[0].save(str(path), **options)
-    return str(path)
+    if not isinstance(path, io.BytesIO):
+        path = str(path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    images[0].save(path, **options)
+    return path
+
+
+def content_of_image(form, *pages, **options):
+    """Return the bytes of a file of pages in a form, TIFF or PNG."""
+    file = io.BytesIO()
+    saved(file, *pages, format=form, **options)
+    return file.getvalue()
 
 
 def stack_task(parent, pages=4, test=3, folders=False, shape=SHAPE, colour=False):

@@ -17,8 +17,24 @@ from utils.tasks import case_name
 MEGABYTES = 1024
 # Memory that an input may make it use; the largest ones unpack to 30 MB of voxels, twice read.
 MOST_USED = 512
-SHORT = {"scans": 150, "descriptions": 100, "archives": 250, "flags": 110, "model folders": 60, "reports": 40}
-LONG = {"scans": 3000, "descriptions": 1800, "archives": 3000, "flags": 1500, "model folders": 1000, "reports": 700}
+SHORT = {
+    "scans": 150,
+    "stacks": 150,
+    "descriptions": 120,
+    "archives": 250,
+    "flags": 110,
+    "model folders": 60,
+    "reports": 40,
+}
+LONG = {
+    "scans": 3000,
+    "stacks": 3000,
+    "descriptions": 1800,
+    "archives": 3000,
+    "flags": 1500,
+    "model folders": 1000,
+    "reports": 700,
+}
 
 
 def try_all(folder, counts, seed):

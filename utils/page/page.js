@@ -13,7 +13,7 @@
     page: { through: 2, across: 0, down: 1, flipped: false, letters: "" }
   };
   var TALLEST = 420;
-  var TALLEST_PAGE = 720;
+  var TALLEST_PAGE = 640;
   var GAP = 16;
 
   function each(selector, root, use) {
