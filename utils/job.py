@@ -46,7 +46,7 @@ def refuse_stacks(params, cases):
     stack = next((case for case in cases if is_stack(case)), None)
     if stack is None:
         return
-    if params.get("model", "vnet") != "unet":
+    if params["model"] != "unet":
         raise UserError("--model vnet: {} is a stack of images, not a volume: use --model unet".format(stack.image))
     if params["slice_axis"] != "z":
         raise UserError(
