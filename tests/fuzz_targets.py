@@ -1,4 +1,4 @@
-"""What is fuzzed: scans, stacks, dataset.json, archives, flags, a model's folder, and the files that the report is made from.
+"""What is fuzzed: scans, stacks, dataset.json, archives, flags, a model's folder, and the files of its report.
 
     python tests/fuzz_targets.py FOLDER '{"scans": 1000, "archives": 500}' [SEED] [MEGABYTES]
 

@@ -39,9 +39,13 @@ def task(tmp_path):
 
 @pytest.fixture
 def params(tmp_path):
-    """Those of a network that sees each page as it is."""
-    fit = {"input_shape": list(SHAPE) + [1], "fit": "resize", "spacing": None, "labels": ["background", "foreground"]}
-    return dict(fit, model_dir=str(tmp_path / "model"), pictures=False, largest_component=False)
+    return dict(model_dir=str(tmp_path / "model"), pictures=False, largest_component=False)
+
+
+def writer_of(params):
+    """That of a network which sees each page as it is."""
+    preparation = {"input_shape": list(SHAPE) + [None], "fit": "resize", "spacing": None, "classes": 2}
+    return MaskWriter(params, preparation, ["foreground"])
 
 
 def evaluated(writer, task):
@@ -52,13 +56,12 @@ def evaluated(writer, task):
 
 
 def predicted(params, task, mask):
-    writer = MaskWriter(dict(params, input_shape=list(mask.shape)), ["foreground"])
-    return writer.write(task.test[0], certain(mask))
+    return writer_of(params).write(task.test[0], certain(mask))
 
 
 class TestFiles:
     def test_a_page_of_each_held_out_one(self, task, params):
-        evaluated(MaskWriter(params, ["foreground"]), task)
+        evaluated(writer_of(params), task)
         folder = os.path.join(params["model_dir"], "eval")
         assert sorted(os.listdir(folder)) == ["train-volume_00{}.tif".format(number) for number in range(3)]
         for number, case in enumerate(task.training):
@@ -87,7 +90,7 @@ class TestFiles:
 
 class TestScores:
     def test_are_those_of_outlines_in_pixels(self, task, params):
-        for number, scores in enumerate(evaluated(MaskWriter(params, ["foreground"]), task)):
+        for number, scores in enumerate(evaluated(writer_of(params), task)):
             assert isinstance(scores, report.PageScores)
             overlap = 2 * (found_of(number) & truth_of(number)).sum() / (2 * truth_of(number).sum())
             assert scores.hard_dice[0] == pytest.approx(overlap)
@@ -97,7 +100,7 @@ class TestScores:
             assert scores.area_difference_pixels[0] == 0
 
     def test_reach_the_files_and_the_terminal(self, task, params, tmp_path):
-        scores = evaluated(MaskWriter(params, ["foreground"]), task)
+        scores = evaluated(writer_of(params), task)
         summary = report.summarise(scores, ["foreground"])
         report.write_json(summary, tmp_path)
         report.write_csv(summary, tmp_path)
@@ -128,7 +131,7 @@ class TestPictures:
         bright = np.zeros(SHAPE, np.uint8)
         bright[:, SHAPE[1] // 2 :] = 255
         saved(task.training[0].image, *[bright] * 3)
-        writer = MaskWriter(dict(params, pictures=True), ["foreground"])
+        writer = writer_of(dict(params, pictures=True))
         writer.evaluate(task.training[0], certain(np.zeros(SHAPE + (1,), int)), truth_of(0)[..., np.newaxis])
         picture = Image.open(os.path.join(params["model_dir"], "eval", "train-volume_000.png")).convert("L")
         pixels = np.asarray(picture).astype(float)
@@ -141,7 +144,7 @@ class TestPictures:
 
 def write_report(task, params):
     """The path of a report of held-out pages and of a predicted stack."""
-    scores = evaluated(MaskWriter(params, ["foreground"]), task)
+    scores = evaluated(writer_of(params), task)
     os.makedirs(params["model_dir"], exist_ok=True)
     report.write_json(report.summarise(scores, ["foreground"]), params["model_dir"])
     build.write(params["model_dir"], task.training, ["foreground"])
