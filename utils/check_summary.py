@@ -24,7 +24,8 @@ def summary_lines(findings, task, settings):
         lines += _grid_lines(readable)
         lines += _structure_lines(readable, task.labels[1:])
     if settings is not None:
-        lines.append("the network sees: {}".format(_input(settings)))
+        stacks = bool(readable) and readable[0].is_stack
+        lines.append("the network sees: {}".format(_pages(settings) if stacks else _input(settings)))
     lines += ["warning: {}".format(text) for text in _warnings(findings, readable, task)]
     bad = sum(1 for finding in findings if finding.problems)
     lines.append("{} of {} cases can be used".format(len(findings) - bad, len(findings)))
@@ -36,7 +37,7 @@ def _grid_lines(readable):
     stacks = readable[0].is_stack
     told_of = (("size", "{:.0f}", "pixels"),) if stacks else (("size", "{:.0f}", "voxels"), ("spacing", "{:.4g}", "mm"))
     for name, form, unit in told_of:
-        values = np.array([getattr(finding, name) for finding in readable], float)
+        values = np.array([getattr(finding, name)[: 2 if stacks else 3] for finding in readable], float)
         low, middle, high = (
             by_axis(form.format(value) for value in statistic(values, axis=0))
             for statistic in (np.min, np.median, np.max)
@@ -76,6 +77,17 @@ def _input(settings):
         told += " of {} mm".format(by_axis("{:.4g}".format(spacing) for spacing in settings["spacing"]))
     if settings["crop_shape"] is not None:
         told += ", in training parts of {} voxels".format(by_axis(settings["crop_shape"]))
+    return told + " (--fit {})".format(settings["fit"])
+
+
+def _pages(settings):
+    """The same of pages, whose pixels are 1 mm in the settings and have no size in what is told."""
+    told = by_axis(settings["input_shape"][:2]) + " pixels"
+    spacing = (settings["spacing"] or [1, 1])[:2]
+    if spacing != [1, 1]:
+        told += ", each of {} of an image's".format(by_axis("{:.4g}".format(step) for step in spacing))
+    if settings["crop_shape"] is not None:
+        told += ", in training parts of {} pixels".format(by_axis(settings["crop_shape"][:2]))
     return told + " (--fit {})".format(settings["fit"])
 
 
