@@ -194,6 +194,8 @@ def read_description(content, folder):
     task = make_task(folder, content)
     mode = ("train", "train_and_predict", CHECK)[numbered(content, 5) % 3]
     more = (["--fit", "pad", "--input_shape", "auto"], [], ["--folds", "2"])[numbered(content, 3)]
+    # Stacks are none of the other network's.
+    more = more + ["--model", "unet"] * (b"stack" in content)
     model_dir = os.path.join(folder, "model")
     return planned(["--data_dir", task, "--model_dir", model_dir, "--exec_mode", mode] + more, task)
 

@@ -36,7 +36,8 @@ GROUPS = {
             "data_dir",
             FOLDER,
             None,
-            "task folder with its dataset.json, imagesTr, labelsTr and imagesTs; only predicting --images needs none",
+            "task folder with its dataset.json, imagesTr, labelsTr and imagesTs, or with the stacks of images "
+            "train-volume, train-labels and test-volume; only predicting --images needs none",
         ),
         Flag(
             "model_dir",
@@ -49,7 +50,8 @@ GROUPS = {
             "images",
             FILE,
             None,
-            "NIfTI files (.nii, .nii.gz) to predict instead of the task's test images",
+            "NIfTI files (.nii, .nii.gz), or stacks of images (.tif, .png, folders of them), to predict instead of the "
+            "task's test images",
             (1, LARGEST_COUNT),
         ),
         Flag(
