@@ -205,15 +205,15 @@ class TestCheck:
             "train-labels/page0.png": ([truth(shape=(5, 7))], "has 5 by 7 pixels, its image 7 by 5"),
             "train-labels/page1.png": ([truth() * np.uint8(7)], "has the value 7: masks of this task hold"),
             "train-labels/page2.png": ([grey(shape=SHAPE + (3,))], "is in colour: masks are grey"),
-            "train-volume/page3.png": (b"", "cannot be read as an image"),
+            "train-volume/page3.png": (b"", "is empty"),
             "train-volume/page4.png": ([grey(shape=SHAPE + (3,))], "has 3 channels where 1 are expected"),
-            "train-volume/page5.png": (b"<html>404</html>" * 40, "cannot be read as an image"),
+            "train-volume/page5.png": (b"<html>404</html>" * 40, "is not a PNG file"),
             "test-volume/page1.png": ([grey(shape=(9, 5))], "has 9 by 5 pixels of 1 channels"),
         }
         told = {}
         for name, (content, text) in wrong.items():
             told[spoil(data_dir, name, content)] = text
-        told[cut(data_dir, "train-volume/page6.png", 0.7)] = "cannot be read as an image"
+        told[cut(data_dir, "train-volume/page6.png", 0.7)] = "is cut off"
         os.remove(os.path.join(data_dir, "train-volume", "page7.png"))
         told[saved(os.path.join(data_dir, "train-volume", "page7.tif"), real)] = "has pixels that are not finite"
         finished = self.checked(data_dir)

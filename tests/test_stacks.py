@@ -250,7 +250,7 @@ class TestBadInput:
         saved(path, *[grey(number, (40, 30)) for number in range(5 if extension == ".tif" else 1)])
         content = path.read_bytes()
         path.write_bytes(content[: int(kept * len(content))])
-        with pytest.raises(UnusableFile, match=r"stack\.(tif: is|png: cannot be read as an image)"):
+        with pytest.raises(UnusableFile, match=r"stack\.(tif|png): is"):
             read_all(str(path))
 
     @pytest.mark.parametrize("name", ["none.tif", "none.png"])
@@ -299,7 +299,7 @@ class TestBadInput:
     @pytest.mark.parametrize("name", ["text.tif", "text.png"])
     def test_what_is_no_image(self, tmp_path, name):
         (tmp_path / name).write_text("no image")
-        with pytest.raises(UserError, match="is not a TIFF file|cannot be read as an image"):
+        with pytest.raises(UserError, match="is not a (TIFF|PNG) file"):
             read_all(str(tmp_path / name))
 
     def test_a_picture_larger_than_memory(self, tmp_path):

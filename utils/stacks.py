@@ -16,7 +16,7 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils import memory
+from utils import memory, png_header
 from utils.errors import CannotWrite, UnusableFile, UserError
 from utils.files import replace_on_success
 from utils.printable import is_printable
@@ -261,6 +261,8 @@ def _state(path):
 def _reader(path):
     """A SimpleITK reader that has read what comes before the pixels of a file, and how many pages there must be."""
     is_tiff = path.lower().endswith(TIFF)
+    if not is_tiff:
+        _checked(path, png_header.check_file)
     expected = len(_tiff_pages(path)) if is_tiff else 1
     reader = sitk.ImageFileReader()
     reader.SetImageIO("TIFFImageIO" if is_tiff else "PNGImageIO")
@@ -303,13 +305,18 @@ _kept_file = functools.lru_cache(maxsize=2)(_read_file)
 
 
 def _tiff_pages(path):
+    pages = _checked(path, check_file)
+    if len(set(pages)) > 1:
+        # ITK would bring them to the size of the first.
+        raise UnusableFile("%s: has pages of several sizes: save each as a file of its own in a folder" % path)
+    return pages
+
+
+def _checked(path, check):
+    """What `check(path)` returns; UnusableFile for what it raises."""
     try:
-        pages = check_file(path)
-        if len(set(pages)) > 1:
-            # ITK would bring them to the size of the first.
-            raise TiffError("has pages of several sizes: save each as a file of its own in a folder")
-        return pages
-    except TiffError as error:
+        return check(path)
+    except (TiffError, png_header.PngError) as error:
         raise UnusableFile("%s: %s" % (path, error)) from error
     except OSError as error:
         raise UnusableFile("%s: cannot be read (%s)" % (path, error.strerror)) from error

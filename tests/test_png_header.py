@@ -1,0 +1,71 @@
+import struct
+import zlib
+
+import pytest
+from stack_tasks import content_of_image, grey
+
+from utils.png_header import SIGNATURE, PngError, check_file
+
+
+def chunk(name, data=b""):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data) & 0xFFFFFFFF)
+
+
+WHOLE = content_of_image("PNG", grey(shape=(40, 30)))
+HEADER, END = WHOLE[8:33], chunk(b"IEND")
+
+
+@pytest.fixture
+def check(tmp_path):
+    def checked(content):
+        (tmp_path / "image.png").write_bytes(content)
+        check_file(str(tmp_path / "image.png"))
+
+    return checked
+
+
+class TestWhole:
+    @pytest.mark.parametrize("shape", [(40, 30), (1, 1), (9, 5, 3), (9, 5, 4)])
+    def test_as_others_write_it(self, check, shape):
+        check(content_of_image("PNG", grey(shape=shape)))
+
+    def test_with_chunks_that_nobody_knows_and_bytes_behind(self, check):
+        check(WHOLE[:33] + chunk(b"teXt", b"told") + WHOLE[33:] + b"more")
+
+
+class TestBad:
+    @pytest.mark.parametrize("kept", range(1, len(WHOLE), 97))
+    def test_cut_off_anywhere(self, check, kept):
+        with pytest.raises(PngError, match="is cut off|is not a PNG file"):
+            check(WHOLE[:kept])
+        with pytest.raises(PngError, match="is cut off"):
+            check(WHOLE[:-1])
+
+    @pytest.mark.parametrize("place", range(8, len(WHOLE), 61))
+    def test_a_byte_changed_anywhere(self, check, place):
+        content = bytearray(WHOLE)
+        content[place] ^= 1
+        with pytest.raises(PngError, match="is cut off|is damaged"):
+            check(bytes(content))
+
+    @pytest.mark.parametrize(
+        "content, told",
+        [
+            (b"", "is empty"),
+            (b"\x89PNG", "is not a PNG file"),
+            (b"<html>404</html>", "is not a PNG file"),
+            (SIGNATURE, "is cut off"),
+            (SIGNATURE + END, "its header is not where it must be"),
+            (SIGNATURE + chunk(b"IHDR", b"short") + END, "its header is not where it must be"),
+            (SIGNATURE + HEADER + HEADER + END, "its header is not where it must be"),
+            (SIGNATURE + HEADER + END, "it has no pixels"),
+            (SIGNATURE + b"\xff\xff\xff\xffIHDR", "is cut off"),
+        ],
+    )
+    def test_what_is_wrong_is_told(self, check, content, told):
+        with pytest.raises(PngError, match=told):
+            check(content)
+
+    def test_a_folder(self, tmp_path):
+        with pytest.raises(PngError, match="is no file"):
+            check_file(str(tmp_path))
