@@ -213,6 +213,8 @@ def changed_png(random, content):
         length = struct.unpack_from(">I", content, at)[0]
         chunks.append([content[at + 4 : at + 8], bytearray(content[at + 8 : at + 8 + length])])
         at += 12 + length
+    if not chunks:
+        return changed_bytes(random, content)
     place, kind = random.randrange(len(chunks)), random.randrange(4)
     if kind == 0:
         chunks.insert(place, chunks[place])
