@@ -62,7 +62,7 @@ class TestPhantomStack:
         with open(os.path.join(folders[1], "report", "index.html"), encoding="utf-8") as file:
             page = file.read()
         assert page.count('<article class="case"') == page.count('data-plane="page"') == 4
-        assert "EM; 160 × 160 pixels, 4 pages" in page
+        assert "EM; 160 × 160 pixels, 4 pages" in page and "U-Net segmentation report" in page
         assert os.path.isfile(os.path.join(folders[1], "eval", "test-volume.png"))
 
     def test_a_check_is_content(self, folders):

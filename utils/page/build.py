@@ -13,6 +13,7 @@ from utils.files import read_json, replace_on_success, write_json_atomically
 from utils.flag import shown
 from utils.masks import mask_path
 from utils.model_settings import RUNS
+from utils.network_flags import UNET
 from utils.page import markup, sections, sources
 from utils.page.measures import Table, tabulate
 from utils.page.volume import encode
@@ -230,6 +231,7 @@ def _page(contents, pictures):
     values = dict(
         policy=_policy(style, script),
         title=markup.safe("{}: segmentation report".format(task)),
+        network="U-Net" if contents.settings.get("model") == UNET else "V-Net",
         style=style,
         task=markup.safe(task),
         facts=markup.safe(_facts(contents.groups)),
