@@ -30,7 +30,7 @@ from fuzz_inputs import (  # noqa: E402
 )
 from fuzzing import Broken, Kind, fuzz, limit_memory, peak_memory  # noqa: E402
 from pages import STRUCTURES, case_in, evaluation_of, log_in, predictions_of  # noqa: E402
-from stack_tasks import content_of_image, grey, truth  # noqa: E402
+from stack_tasks import content_of_image, grey, tiled, truth  # noqa: E402
 from synthetic import affine, raw_nifti, scan  # noqa: E402
 
 import download_dataset  # noqa: E402
@@ -129,7 +129,7 @@ def stack_seeds():
     options = ({}, {"compression": "tiff_lzw"}, {"compression": "packbits"})
     tiff = [content_of_image("TIFF", *pages, **one) for one in options]
     tiff += [content_of_image("TIFF", *masks), content_of_image("TIFF", colour)]
-    tiff += [content_of_image("TIFF", grey().astype(np.float32))]
+    tiff += [content_of_image("TIFF", grey().astype(np.float32)), tiled(content_of_image("TIFF", grey(shape=(16, 16))))]
     return tiff + [content_of_image("PNG", page) for page in (pages[0], masks[0], colour, grey().astype(np.uint16))]
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 
 import numpy as np
 from PIL import Image
@@ -38,6 +39,21 @@ def content_of_image(form, *pages, **options):
     file = io.BytesIO()
     saved(file, *pages, format=form, **options)
     return file.getvalue()
+
+
+def tiled(content):
+    """Return a little-endian TIFF file of one uncompressed page of 16 by 16 pixels with a tile instead of a strip."""
+    content = bytearray(content)
+    (at,) = struct.unpack_from("<I", content, 4)
+    count = struct.unpack_from("<H", content, at)[0]
+    entries = [list(struct.unpack_from("<HHII", content, at + 2 + 12 * number)) for number in range(count)]
+    for entry in entries:
+        # Place, rows and size of the strip become place, width and size of the tile; what planes there are, its height.
+        entry[0] = {273: 324, 278: 322, 279: 325, 284: 323}.get(entry[0], entry[0])
+        entry[3] = 16 if entry[0] == 323 else entry[3]
+    for number, entry in enumerate(sorted(entries)):
+        struct.pack_into("<HHII", content, at + 2 + 12 * number, *entry)
+    return bytes(content)
 
 
 def stack_task(parent, pages=4, test=3, folders=False, shape=SHAPE, colour=False):

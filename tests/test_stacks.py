@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 from command_line import PROJECT
 from PIL import Image
-from stack_tasks import SHAPE, grey, saved, truth
+from stack_tasks import SHAPE, content_of_image, grey, saved, tiled, truth
 
 from utils.errors import UnusableFile, UserError
 from utils.stacks import (
@@ -17,6 +17,7 @@ from utils.stacks import (
     describe,
     mask_pages,
     pages_of,
+    read_header,
     read_mask,
     read_page,
     to_channels,
@@ -75,6 +76,14 @@ class TestReadPage:
         page = grey(shape=SHAPE + (4,))
         np.testing.assert_array_equal(read_all(saved(tmp_path / name, page[..., :3]))[0], page[..., :3])
         np.testing.assert_array_equal(read_all(saved(tmp_path / ("alpha_" + name), page))[0], page[..., :3])
+
+    def test_grey_in_tiles(self, tmp_path):
+        """ITK gives it as colours with transparency."""
+        page = grey(shape=(16, 16))
+        (tmp_path / "tiles.tif").write_bytes(tiled(content_of_image("TIFF", page)))
+        pages = pages_of(str(tmp_path / "tiles.tif"))
+        assert read_header(pages) == ((16, 16), 1)
+        np.testing.assert_array_equal(read_page(pages[0])[..., 0], page)
 
     def test_a_file_that_has_changed_is_read_anew(self, tmp_path):
         for seed in (0, 1):
@@ -284,6 +293,26 @@ class TestBadInput:
         path = saved(tmp_path / "stack.tif", grey(), grey(1), grey(2, shape))
         with pytest.raises(UserError, match=r"stack\.tif: has pages of several sizes: save each as a file of its own"):
             pages_of(path)
+
+    @pytest.mark.parametrize("other", [np.uint16, np.float32, bool, "colour"])
+    def test_pages_of_several_kinds_in_a_file(self, tmp_path, other):
+        """ITK would take the bytes of the second for numbers of the first one's kind."""
+        second = grey(shape=SHAPE + (3,)) if other == "colour" else grey().astype(other)
+        for pages in ((grey(), second), (second, grey())):
+            path = saved(tmp_path / "stack.tif", *pages)
+            with pytest.raises(
+                UserError, match=r"stack\.tif: has pages of several kinds of pixels: save each as a file"
+            ):
+                pages_of(path)
+
+    def test_more_than_bytes_in_tiles(self, tmp_path):
+        """ITK would leave 8 bits of them."""
+        path = tmp_path / "tiles.tif"
+        path.write_bytes(tiled(content_of_image("TIFF", grey(shape=(16, 16)).astype(np.uint16))))
+        with pytest.raises(
+            UserError, match=r"tiles\.tif: more than 8 bits in tiles or planes cannot be read: save it in"
+        ):
+            read_all(str(path))
 
     def test_a_file_of_several_pages_in_a_folder(self, tmp_path):
         saved(tmp_path / "folder" / "a.tif", grey(), grey())

@@ -71,8 +71,7 @@ def read_header(pages):
     first = None
     for path in sorted({page.path for page in pages}):
         _state(path)
-        reader = _reader(path)
-        channels = reader.GetNumberOfComponents()
+        reader, channels = _reader(path)
         header = Header(tuple(reader.GetSize()[:2]), 3 if channels == 4 else channels)
         if first is not None and header != first:
             raise UnusableFile(
@@ -259,11 +258,10 @@ def _state(path):
 
 
 def _reader(path):
-    """A SimpleITK reader that has read what comes before the pixels of a file, and how many pages there must be."""
+    """A SimpleITK reader that has read what comes before the pixels of a file, and how many channels count."""
     is_tiff = path.lower().endswith(TIFF)
-    if not is_tiff:
-        _checked(path, png_header.check_file)
-    expected = len(_tiff_pages(path)) if is_tiff else 1
+    pages = _tiff_pages(path) if is_tiff else _checked(path, png_header.check_file)
+    expected = len(pages) if is_tiff else 1
     reader = sitk.ImageFileReader()
     reader.SetImageIO("TIFFImageIO" if is_tiff else "PNGImageIO")
     reader.SetFileName(path)
@@ -285,19 +283,23 @@ def _reader(path):
             "%s: %d of its %d pages can be read, of %d channels: save it as grey or RGB pages of one size"
             % (path, np.prod(size[2:], dtype=int), expected, channels)
         )
-    return reader
+    # What ITK does not know it has converted to colours and transparency, of 8 bits.
+    converted = is_tiff and channels == 4 and pages[0].samples != 4
+    if converted and pages[0].is_deep:
+        raise UnusableFile("%s: more than 8 bits in tiles or planes cannot be read: save it in strips" % path)
+    return reader, 1 if converted and pages[0].is_grey else channels
 
 
 def _read_file(path, changed, size):
     """The pages of a file: [pages, Y, X, C]. The time it was changed and its size tell it from an earlier one."""
-    reader = _reader(path)
+    reader, channels = _reader(path)
     try:
         pixels = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise UnusableFile("%s: cannot be read as an image (%s)" % (path, _last_line(error))) from error
     if reader.GetNumberOfComponents() == 1:
         pixels = pixels[..., np.newaxis]
-    return pixels if reader.GetDimension() == 3 else pixels[np.newaxis]
+    return (pixels if reader.GetDimension() == 3 else pixels[np.newaxis])[..., :channels]
 
 
 # The images and the masks, whose pages are asked for one by one.
@@ -306,9 +308,10 @@ _kept_file = functools.lru_cache(maxsize=2)(_read_file)
 
 def _tiff_pages(path):
     pages = _checked(path, check_file)
-    if len(set(pages)) > 1:
-        # ITK would bring them to the size of the first.
-        raise UnusableFile("%s: has pages of several sizes: save each as a file of its own in a folder" % path)
+    for what, found in (("sizes", {page[:2] for page in pages}), ("kinds of pixels", {page[2:] for page in pages})):
+        if len(found) > 1:
+            # ITK would bring them to the size of the first, and take their bytes for what those of the first are.
+            raise UnusableFile("%s: has pages of several %s: save each as a file of its own in a folder" % (path, what))
     return pages
 
 

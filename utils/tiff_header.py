@@ -1,20 +1,55 @@
 """The directories of a TIFF file (TIFF 6.0, section 2, and BigTIFF): is every page there, and how large are they?
 
-libtiff, and ITK with it, takes a file that is cut off between two pages for one that has fewer.
+libtiff, and ITK with it, takes a file that is cut off between two pages for one that has fewer. Of several pages ITK
+reads all as if they were like the first, whatever they are.
 """
 
 import os
 import stat
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
-WIDTH, HEIGHT, STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TILE_SIZES = 256, 257, 273, 279, 324, 325
+WIDTH, HEIGHT, STRIP_OFFSETS, STRIP_ROWS, STRIP_SIZES = 256, 257, 273, 278, 279
+TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES = 322, 323, 324, 325
+TILES = (TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES)
+BITS, COLOURS, SAMPLES, PLANES, NUMBERS = 258, 262, 277, 284, 339
+# What holds where a page does not say.
+DEFAULTS = {BITS: (1,), COLOURS: (), SAMPLES: (1,), PLANES: (1,), NUMBERS: (1,)}
+KNOWN = (WIDTH, HEIGHT, STRIP_OFFSETS, STRIP_ROWS, STRIP_SIZES) + TILES + tuple(DEFAULTS)
+# Black is 0, or white is.
+GREYS = ((0,), (1,))
 NUMBER_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 MOST_PAGES = 10**5
+MOST_SAMPLES = 64
 MOST_PIXELS = 2**30
 
-Page = NamedTuple("Page", [("width", int), ("height", int)])
-Page.__doc__ = "The size of one page in pixels."
+
+class Page(NamedTuple):
+    """The size of one page in pixels, and how each is stored: its bits, channels, meaning, and so on, by tag."""
+
+    width: int
+    height: int
+    tiled: bool
+    values: Tuple[Tuple[int, ...], ...]
+
+    @property
+    def is_grey(self):
+        """Whether a pixel is one grey value."""
+        return self._value(COLOURS) in GREYS and self._value(SAMPLES) == (1,)
+
+    @property
+    def is_deep(self):
+        """Whether a pixel has values of more than 8 bits."""
+        return max(self._value(BITS)) > 8
+
+    @property
+    def samples(self):
+        """How many values a pixel has."""
+        return self._value(SAMPLES)[0]
+
+    def _value(self, tag):
+        return self.values[sorted(DEFAULTS).index(tag)]
+
 
 # How many bytes say where something is, and the struct formats of that and of the number of a directory's entries.
 Layout = NamedTuple("Layout", [("size", int), ("offset", str), ("entries", str)])
@@ -72,7 +107,7 @@ class _Directories:
         values = {}
         for number in range(count):
             tag, values_of = self._entry(at + number * entry)
-            if tag in (WIDTH, HEIGHT, STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TILE_SIZES):
+            if tag in KNOWN:
                 values[tag] = values_of()
         (following,) = self._numbers(self.layout.offset, at + count * entry, 1)
         return self._page(values), following
@@ -87,6 +122,8 @@ class _Directories:
             number = NUMBER_TYPES.get(kind)
             if number is None:
                 raise TiffError("is damaged: a size or place in it is no whole number")
+            if tag in DEFAULTS and count > MOST_SAMPLES:
+                raise TiffError("has more than {} channels".format(MOST_SAMPLES))
             within = count * struct.calcsize(number) <= self.layout.size
             return self._numbers(number, at if within else self._numbers(self.layout.offset, at, 1)[0], count)
 
@@ -95,13 +132,20 @@ class _Directories:
     def _page(self, values):
         if not all(len(values.get(tag, ())) == 1 and values[tag][0] > 0 for tag in (WIDTH, HEIGHT)):
             raise TiffError("is damaged: one of its pages has no size")
+        tiled = any(tag in values for tag in TILES)
+        sides = values.get(STRIP_ROWS, ()) + values.get(TILE_WIDTH, ()) + values.get(TILE_HEIGHT, ())
+        if 0 in sides or (tiled and not all(values.get(tag) for tag in TILES)):
+            raise TiffError("is damaged: the parts of one of its pages have no size")
         for places, sizes in ((STRIP_OFFSETS, STRIP_SIZES), (TILE_OFFSETS, TILE_SIZES)):
             for place, size in zip(values.get(places, ()), values.get(sizes, ())):
                 if place + size > self.length:
                     raise TiffError(
                         "is cut off: it has {} bytes, and pixels up to byte {}".format(self.length, place + size)
                     )
-        return Page(values[WIDTH][0], values[HEIGHT][0])
+        stored = tuple(tuple(values.get(tag, DEFAULTS[tag])) for tag in sorted(DEFAULTS))
+        if not all(value for tag, value in zip(sorted(DEFAULTS), stored) if tag != COLOURS):
+            raise TiffError("is damaged: a page says nothing of how its pixels are stored")
+        return Page(values[WIDTH][0], values[HEIGHT][0], tiled, stored)
 
     def _numbers(self, kind, at, count):
         size = count * struct.calcsize(kind)
