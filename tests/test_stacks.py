@@ -300,18 +300,14 @@ class TestBadInput:
         second = grey(shape=SHAPE + (3,)) if other == "colour" else grey().astype(other)
         for pages in ((grey(), second), (second, grey())):
             path = saved(tmp_path / "stack.tif", *pages)
-            with pytest.raises(
-                UserError, match=r"stack\.tif: has pages of several kinds of pixels: save each as a file"
-            ):
+            with pytest.raises(UserError, match=r"stack\.tif: has pages of several kinds of pixels: save each"):
                 pages_of(path)
 
     def test_more_than_bytes_in_tiles(self, tmp_path):
         """ITK would leave 8 bits of them."""
         path = tmp_path / "tiles.tif"
         path.write_bytes(tiled(content_of_image("TIFF", grey(shape=(16, 16)).astype(np.uint16))))
-        with pytest.raises(
-            UserError, match=r"tiles\.tif: more than 8 bits in tiles or planes cannot be read: save it in"
-        ):
+        with pytest.raises(UserError, match=r"tiles\.tif: more than 8 bits in tiles or planes cannot be read"):
             read_all(str(path))
 
     def test_a_file_of_several_pages_in_a_folder(self, tmp_path):
