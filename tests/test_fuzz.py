@@ -8,6 +8,7 @@ import time
 
 import pytest
 from command_line import PROJECT
+from fuzz_targets import use_flags
 from fuzzing import Kind, fuzz
 
 from utils.errors import UserError
@@ -58,6 +59,16 @@ class TestDamagedInput:
         found = try_all(tmp_path / "fuzz", counts, seed=1)
         print(json.dumps(found))
         check(found, counts)
+
+
+class TestFlags:
+    @pytest.mark.parametrize(
+        "named", ["--model_dir\n/", "--model_dir\n..", "--model_dir\n../..", "--model_dir\n//model/", "--model_dir=/"]
+    )
+    def test_what_they_name_lies_in_the_folder(self, tmp_path, named):
+        words = "main.py\n--data_dir\ntask\n--exec_mode\ntrain\n" + named
+        found = fuzz(Kind("flags", [words.encode()], [changed], use_flags), 1, 0, str(tmp_path))
+        assert found["findings"] == [] and found["accepted"] == 1
 
 
 def changed(random, content):
