@@ -84,6 +84,8 @@ class Pair:
         os.kill(number, what)
         status, output, seconds = self.end()
         assert_nothing_wrong(self.model_dir)
+        # Neither the workers nor who started them.
+        assert "Traceback" not in output, output
         return status, output, seconds, checkpoint_steps(self.model_dir)[-1]
 
 
@@ -120,8 +122,11 @@ class TestManyKills:
             print(launcher, what, to, stopped[0], stopped[3], round(stopped[2], 1), flush=True)
             if to == "script" and what != signal.SIGKILL:
                 assert_saved(pair, stopped, what)
+            elif to == "script":
+                assert stopped[0] == -signal.SIGKILL
             else:
-                assert stopped[0] != 0
+                # That of a worker, whichever launcher started it; of a killed one the other may learn before.
+                assert stopped[0] == 128 + what or (what, stopped[0]) == (signal.SIGKILL, 2), stopped[1]
             assert stopped[3] >= before
             before = stopped[3]
         pair.finish()
