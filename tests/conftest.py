@@ -1,6 +1,8 @@
 """Fixtures of the tests that build graphs: a graph of their own, a tiny network's params, volumes, a log."""
 
+import functools
 import json
+import os
 import signal
 
 import numpy as np
@@ -13,6 +15,30 @@ from utils import environment
 from utils.flags import FLAGS
 from utils.kept_copy import Kept
 from utils.tasks import Case
+
+
+def pytest_addoption(parser):
+    text = "run the tests of those files alone that no other run with the same folder has begun: so several share them"
+    parser.addoption("--shared_in", metavar="DIR", help=text)
+
+
+@functools.lru_cache(maxsize=None)
+def taken(folder, name):
+    """Whether the tests of a file are this run's, which takes them where no other one has."""
+    try:
+        os.mkdir(os.path.join(folder, name))
+    except FileExistsError:
+        return False
+    return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    folder = item.config.getoption("--shared_in")
+    if folder and not taken(folder, item.path.name):
+        # As if it had been run: without a report it is not counted.
+        return True
+
 
 # In the background of a script, and under nohup, these are ignored, and so they would be by all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
