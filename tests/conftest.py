@@ -1,12 +1,11 @@
 """Fixtures of the tests that build graphs: a graph of their own, a tiny network's params, volumes, a log."""
 
-import functools
 import json
-import os
 import signal
 
 import numpy as np
 import pytest
+import shared_files
 from command_line import trained_model
 from shared_model import copy_of
 
@@ -22,20 +21,15 @@ def pytest_addoption(parser):
     parser.addoption("--shared_in", metavar="DIR", help=text)
 
 
-@functools.lru_cache(maxsize=None)
-def taken(folder, name):
-    """Whether the tests of a file are this run's, which takes them where no other one has."""
-    try:
-        os.mkdir(os.path.join(folder, name))
-    except FileExistsError:
-        return False
-    return True
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--shared_in"):
+        items.sort(key=lambda item: shared_files.place(item.path.name))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item):
     folder = item.config.getoption("--shared_in")
-    if folder and not taken(folder, item.path.name):
+    if folder and not shared_files.taken(folder, item.path.name):
         # As if it had been run: without a report it is not counted.
         return True
 
