@@ -9,11 +9,11 @@ import os
 
 import numpy as np
 import pytest
+from plans import plan_of
 
 from model.model_fn import model_fn
 from utils.augmentation import Augmentation
 from utils.checkpoints import step_of
-from utils.data_loader import TrainingPlan
 from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.training_hook import TrainingHook
 from utils.progress import Progress
@@ -81,7 +81,7 @@ class Training:
             return tf.data.Dataset.from_tensor_slices(images).map(batch)
 
         watching, unfinished = Watching(), Unfinished()
-        plan = TrainingPlan(2, 2, 0, Augmentation())
+        plan = plan_of(2, 2, 0, Augmentation())
         with Progress(2 * STEPS, "training", "images", stream=io.StringIO()) as progress:
             hooks = [
                 TrainingHook(Workers(), plan, progress, 1, self.folder, unfinished, Diverged),
