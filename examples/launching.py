@@ -4,8 +4,10 @@ import argparse
 import os
 import re
 import shutil
+import subprocess
 import sys
 
+from examples.launcher_output import Relay
 from examples.processes import Process, in_words
 from utils import hardware, model_folder, recipes
 from utils.errors import UserError
@@ -16,7 +18,8 @@ from utils.printable import printable
 from utils.progress import say
 
 MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "main.py")
-LAUNCHERS = ("mpirun", "horovodrun")
+HOROVODRUN = "horovodrun"
+LAUNCHERS = ("mpirun", HOROVODRUN)
 INSTALL_COMMAND = "make setup"
 GPUS_HELP = (
     "workers, one to a GPU; where there is no GPU, processes that share out the cores (default: those of --hosts, or 1)"
@@ -55,8 +58,15 @@ def refuse(program, error):
 def run(command):
     """Prints a command line (list of str), runs it, and returns its exit status."""
     say(in_words(command))
-    with Process(command, worker=MAIN) as process:
-        return process.wait()
+    if os.path.basename(command[0]) != HOROVODRUN:
+        with Process(command, worker=MAIN) as process:
+            return process.wait()
+    with Process(command, worker=MAIN, stderr=subprocess.PIPE) as process:
+        relay = Relay(process.errors, sys.stderr.buffer)
+        status = process.wait()
+        failed = relay.finish()
+        # Its own status is 1, whichever a worker ended with.
+        return failed if failed and not process.received else status
 
 
 def example_command(program, description, exec_mode, preset=(), argv=None):

@@ -82,6 +82,11 @@ class Process:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
+    @property
+    def errors(self):
+        """The command's standard error, a binary stream, where `options` ask for one."""
+        return self._process.stderr
+
     def wait(self, timeout=None):
         """Returns the exit status, 128 + n where signal n ended the command; None after `timeout` seconds."""
         try:

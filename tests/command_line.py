@@ -21,6 +21,9 @@ MAIN = os.path.join(PROJECT, "main.py")
 TINY_NETWORK = ("--input_shape", "16", "16", "16", "--downscale_blocks", "1", "1", "--upscale_blocks", "1")
 # One thread: sums are always taken in one order, so that equal runs give equal numbers.
 TINY = TINY_NETWORK + ("--threads", "1", "--train_split", "0.7", "--base_lr", "0.002", "--log_every", "1")
+# For runs whose network does not matter: half of a short run's time is that of making the graph.
+SMALLEST_NETWORK = ("--input_shape", "8", "8", "8", "--downscale_blocks", "1", "--upscale_blocks", "1")
+SMALLEST = TINY + SMALLEST_NETWORK
 STRUCTURES = ("Upper", "Lower")
 TRAINING_CASES, TEST_CASES = 10, 5
 TRAINED, HELD_OUT = 7, 3

@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+import shared_files
 from command_line import trained_model
 from shared_model import copy_of
 
@@ -13,6 +14,25 @@ from utils import environment
 from utils.flags import FLAGS
 from utils.kept_copy import Kept
 from utils.tasks import Case
+
+
+def pytest_addoption(parser):
+    text = "run the tests of those files alone that no other run with the same folder has begun: so several share them"
+    parser.addoption("--shared_in", metavar="DIR", help=text)
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--shared_in"):
+        items.sort(key=lambda item: shared_files.place(item.path.name))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    folder = item.config.getoption("--shared_in")
+    if folder and not shared_files.taken(folder, item.path.name):
+        # As if it had been run: without a report it is not counted.
+        return True
+
 
 # In the background of a script, and under nohup, these are ignored, and so they would be by all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -275,8 +275,17 @@ def flag_seeds():
     return ["\n".join(words).encode() for words in lines]
 
 
+def within(folder, word):
+    """A word of a command line whose path, if it is one, leads into the folder: a run may write what its flags name."""
+    flag, equals, path = word.rpartition("=") if word.startswith("--") else ("", "", word)
+    if os.path.isabs(path) or os.pardir in path.split(os.sep):
+        path = folder + os.path.normpath(os.sep + path.lstrip(os.sep))
+    return flag + equals + path
+
+
 def use_flags(content, folder):
     program, *arguments = content.decode("utf-8", "surrogateescape").split("\n")
+    arguments = [within(folder, word) for word in arguments]
     make_task(folder, json.dumps(DESCRIPTION).encode())
     os.chdir(folder)
     try:

@@ -198,7 +198,19 @@ class TestDamage:
     def test_the_one_asked_for_comes_first(self, model):
         model.save(4, 8)
         assert model.last_good(first=4) == 4 and model.told == []
-        assert model.last_good(first=6) == 8 and model.told == []
+
+    @pytest.mark.parametrize(
+        "damage, problem", [(None, "is not there"), ("index", "has lost its index"), ("data", "is damaged (")]
+    )
+    def test_without_the_one_asked_for_the_listed_one_is_used_and_it_says_so(self, model, damage, problem):
+        model.save(4, 6, 8, 12)
+        checkpoints.write_list(model.folder, [4, 8])
+        for ending in (damage,) if damage else ("index", "meta", "data"):
+            os.remove(model.file(6, ending))
+        assert model.last_good(first=6) == 8
+        (line,) = model.told
+        assert line.startswith("{}: model.ckpt-6 {}".format(model.folder, problem))
+        assert line.endswith(": using model.ckpt-8")
 
     def test_lists_that_tensorflow_wrote(self, model):
         model.save(4, 8)

@@ -10,6 +10,7 @@ import pytest
 from command_line import (
     EPOCHS,
     HELD_OUT,
+    SMALLEST,
     STEPS_PER_EPOCH,
     TEST_CASES,
     TINY,
@@ -145,7 +146,7 @@ class TestFullDisk:
         log.write_text("DLLL {}".ljust(limit - 8000) + "\n")
         where = ("--data_dir", model.data_dir, "--model_dir", log.parent, "--exec_mode", "train")
         with no_file_above(limit):
-            line = refused(*TINY + where)
+            line = refused(*SMALLEST + where)
         assert (
             line
             == "main.py: error: {}: cannot go on: File too large: make room and start the same command again".format(
@@ -204,7 +205,7 @@ class TestGoingAway:
                 shutil.rmtree(folders[name], ignore_errors=True)
 
             monkeypatch.setattr(TrainingHook, "_end_epoch", end_epoch)
-            flags = TINY + ("--train_epochs", "4", "--evaluate_every", "0", "--exec_mode", mode)
+            flags = SMALLEST + ("--train_epochs", "4", "--evaluate_every", "0", "--exec_mode", mode)
             for folder, path in folders.items():
                 flags += ("--" + folder, path)
             return refused(*flags)

@@ -4,7 +4,17 @@ import os
 import subprocess
 
 import pytest
-from command_line import HELD_OUT, TEST_CASES, TINY, TINY_NETWORK, TRAINED, checkpoint_steps, make_task, read_json
+from command_line import (
+    HELD_OUT,
+    SMALLEST,
+    SMALLEST_NETWORK,
+    TEST_CASES,
+    TINY_NETWORK,
+    TRAINED,
+    checkpoint_steps,
+    make_task,
+    read_json,
+)
 from launchers import PROJECT, Machine, run_script
 
 from examples import benchmarking
@@ -183,17 +193,17 @@ def contents(folder):
     return found
 
 
+BENCHMARK = ("--threads", "1", "--warmup_steps", "2", "--benchmark_steps", "6")
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """(task's folder, folder of a model that vnet_train_and_evaluate.py has trained on it)."""
     folder = tmp_path_factory.mktemp("examples")
     data_dir, model_dir = make_task(folder), str(folder / "model")
     folders = ("--data_dir", data_dir, "--model_dir", model_dir)
-    run_script("vnet_train_and_evaluate.py", "--gpus", 1, "--batch_size", 3, "--epochs", 2, *folders + TINY)
+    run_script("vnet_train_and_evaluate.py", "--gpus", 1, "--batch_size", 3, "--epochs", 2, *folders + SMALLEST)
     return data_dir, model_dir
-
-
-BENCHMARK = TINY_NETWORK + ("--threads", "1", "--warmup_steps", "2", "--benchmark_steps", "6")
 
 
 class TestRealRuns:
@@ -210,7 +220,9 @@ class TestRealRuns:
         data_dir, model_dir = model
         before = contents(model_dir)
         folders = ("--data_dir", data_dir, "--model_dir", model_dir, "--output", tmp_path / "figures.json")
-        run_script("vnet_benchmark.py", "--mode", mode, "--gpus", 1, "--batch_size", 3, *folders + BENCHMARK)
+        run_script(
+            "vnet_benchmark.py", "--mode", mode, "--gpus", 1, "--batch_size", 3, *folders + SMALLEST_NETWORK + BENCHMARK
+        )
         figures = read_json(tmp_path, "figures.json")
         assert figures["mode"] == mode
         assert figures["images_per_second"] > 0
@@ -231,7 +243,7 @@ class TestRealRuns:
         )
         run_script(
             *("vnet_benchmark.py", "--mode", "predict", "--batch_size", 999999, 2, "--synthetic"),
-            *folders + BENCHMARK,
+            *folders + TINY_NETWORK + BENCHMARK,
             limit=12 * 10**9,
         )
         failed, measured = read_json(tmp_path, "images", "benchmark.json")["cells"]
@@ -252,7 +264,7 @@ class TestTwoWorkers:
         folder = tmp_path_factory.mktemp("two")
         data_dir, model_dir = make_task(folder), str(folder / "model")
         folders = ("--data_dir", data_dir, "--model_dir", model_dir)
-        run_script("vnet_train.py", "--gpus", 2, "--batch_size", 2, "--epochs", 2, *folders + TINY_NETWORK)
+        run_script("vnet_train.py", "--gpus", 2, "--batch_size", 2, "--epochs", 2, *folders + SMALLEST_NETWORK)
         return data_dir, model_dir
 
     def test_train_on_all_cases(self, trained):
@@ -266,7 +278,16 @@ class TestTwoWorkers:
     def test_benchmark_counts_both(self, trained, tmp_path):
         data_dir, model_dir = trained
         folders = ("--data_dir", data_dir, "--model_dir", model_dir, "--output", tmp_path / "figures.json")
-        run_script("vnet_benchmark.py", "--mode", "train", "--gpus", 2, "--batch_size", 3, *folders + BENCHMARK)
+        run_script(
+            "vnet_benchmark.py",
+            "--mode",
+            "train",
+            "--gpus",
+            2,
+            "--batch_size",
+            3,
+            *folders + SMALLEST_NETWORK + BENCHMARK,
+        )
         figures = read_json(tmp_path, "figures.json")
         assert figures["settings"]["workers"] == 2
         # Rates of workers add up; they wait for each other at every step, so theirs are nearly equal.

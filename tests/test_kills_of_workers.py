@@ -67,13 +67,15 @@ class Pair:
         assert [process_of_rank(rank, self.model_dir) for rank in (0, 1)] == [None, None]
         return self.process.returncode, output, seconds
 
-    def finish(self):
+    def finish(self, epochs=EPOCHS):
+        """Start, and train up to so many epochs in all."""
+        self.line += ["--train_epochs", str(epochs)]
         self.start()
         status, output, _ = self.end()
         assert status == 0, output
-        assert checkpoint_steps(self.model_dir)[-1] == EPOCHS * STEPS_PER_EPOCH
+        assert checkpoint_steps(self.model_dir)[-1] == epochs * STEPS_PER_EPOCH
         # Each step is in the log, and each epoch's mean is that of all its steps.
-        assert len(losses(self.model_dir)) == EPOCHS * STEPS_PER_EPOCH
+        assert len(losses(self.model_dir)) == epochs * STEPS_PER_EPOCH
         assert read_json(self.model_dir, "evaluation.json")["mean"]["hard_dice"]
 
     def stop(self, what, to):
@@ -84,6 +86,8 @@ class Pair:
         os.kill(number, what)
         status, output, seconds = self.end()
         assert_nothing_wrong(self.model_dir)
+        # Neither the workers nor who started them.
+        assert "Traceback" not in output, output
         return status, output, seconds, checkpoint_steps(self.model_dir)[-1]
 
 
@@ -102,8 +106,10 @@ def assert_saved(pair, stopped, what):
 @pytest.mark.parametrize("launcher", ["mpirun", "horovodrun"])
 def test_both_stop_after_one_step_and_save_it(tmp_path, data_dir, launcher):
     pair = Pair(data_dir, tmp_path / "model", launcher)
-    assert_saved(pair, pair.stop(signal.SIGTERM, "script"), signal.SIGTERM)
-    pair.finish()
+    stopped = pair.stop(signal.SIGTERM, "script")
+    assert_saved(pair, stopped, signal.SIGTERM)
+    # The epoch it was stopped in, and another one.
+    pair.finish(epochs=stopped[-1] // STEPS_PER_EPOCH + 2)
 
 
 @pytest.mark.endurance
@@ -120,8 +126,11 @@ class TestManyKills:
             print(launcher, what, to, stopped[0], stopped[3], round(stopped[2], 1), flush=True)
             if to == "script" and what != signal.SIGKILL:
                 assert_saved(pair, stopped, what)
+            elif to == "script":
+                assert stopped[0] == -signal.SIGKILL
             else:
-                assert stopped[0] != 0
+                # That of a worker, whichever launcher started it; of a killed one the other may learn before.
+                assert stopped[0] == 128 + what or (what, stopped[0]) == (signal.SIGKILL, 2), stopped[1]
             assert stopped[3] >= before
             before = stopped[3]
         pair.finish()

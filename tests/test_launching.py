@@ -153,11 +153,41 @@ class TestReading:
             launching.run([str(tmp_path / "no_such_program")])
 
 
+# What Horovod's launcher writes of a worker that failed.
+FAILING = """
+echo '[0]<stderr>:Traceback of a worker' >&2
+echo 'exits' >&2
+echo 'Traceback (most recent call last):
+  File "launch.py", line 6, in launch_gloo
+[0]<stderr>:late
+    raise RuntimeError("Horovod detected
+RuntimeError: Horovod detected that one or more processes failed. The first process to do so was:
+Process name: 1
+Exit code: {code}
+' >&2
+exit 1
+"""
+
+
 class TestExitStatus:
     @pytest.mark.parametrize("script, status", [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill $$", 143)])
     def test_is_the_commands(self, machine, script, status):
         machine.install("mpirun", script)
         assert machine.run("vnet_train.py", "--gpus", 2, *FOLDERS).status == status
+
+    @pytest.mark.parametrize("code, status", [(143, 143), (2, 2), (-9, 137)])
+    def test_of_horovodrun_is_that_of_the_worker_that_failed(self, machine, code, status):
+        machine.install("horovodrun", FAILING.format(code=code))
+        ended = machine.run("vnet_train.py", "--gpus", 2, "--launcher", "horovodrun", *FOLDERS)
+        told = "horovodrun: worker 1 ended with the status {}".format(status)
+        assert ended.errors.splitlines() == ["[0]<stderr>:Traceback of a worker", "exits", "[0]<stderr>:late", told]
+        assert ended.status == status
+
+    def test_what_is_no_worker_s_fault_is_told_as_it_is(self, machine):
+        lines = ["Traceback (most recent call last):", "  File launch.py", "ValueError: Gloo is missing"]
+        machine.install("horovodrun", "printf '{}\\n' >&2; exit 1".format("\\n".join(lines)))
+        ended = machine.run("vnet_train.py", "--gpus", 2, "--launcher", "horovodrun", *FOLDERS)
+        assert (ended.status, ended.errors.splitlines()) == (1, lines)
 
     def test_arguments_go_through_without_a_shell(self, machine):
         machine.install("mpirun", 'for word in "$@"; do echo "[$word]"; done')

@@ -186,15 +186,10 @@ class TestWeightAveraging:
         for found, one, other in zip(averaged, session.run(averaged), expected):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6, err_msg=found.op.name)
 
-    def test_change_nothing_in_training(self, params):
-        params["base_lr"] = 0.01
-        assert losses_of(dict(params, weight_averaging=0.9), seed=5) == losses_of(params, seed=5)
-
 
 class TestDeepSupervision:
-    @pytest.mark.parametrize("loss", ["dice", "dice_ce", "dice_focal"])
-    def test_the_loss_is_that_of_all_grids(self, session, params, loss):
-        params.update(downscale_blocks=[1, 1, 1], upscale_blocks=[1, 1], loss=loss, deep_supervision=True)
+    def test_the_loss_is_that_of_all_grids(self, session, params):
+        params.update(downscale_blocks=[1, 1, 1], upscale_blocks=[1, 1], loss="dice_ce", deep_supervision=True)
         spec = train_spec(params)
         images, labels = batch()
         logits = supervised_vnet(tf.constant(images), network_settings(params))
@@ -337,8 +332,11 @@ class TestModes:
         assert not np.allclose(session.run(probabilities), untrained, atol=1e-3)
 
     def test_the_seed_decides_the_losses(self, params):
+        params["base_lr"] = 0.01
         found = losses_of(params, seed=5)
         assert losses_of(params, seed=5) == found != losses_of(params, seed=6)
+        # Averages of the weights change nothing in training.
+        assert losses_of(dict(params, weight_averaging=0.9), seed=5) == found
 
 
 class TestScaffold:
@@ -356,7 +354,7 @@ class TestScaffold:
             return wrapped
 
         params.update(choices)
-        for steps, wrap_optimizer in ((2, params["wrap_optimizer"]), (4, scaled), (6, params["wrap_optimizer"])):
+        for steps, wrap_optimizer in ((1, params["wrap_optimizer"]), (2, scaled), (3, params["wrap_optimizer"])):
             try:
                 self.estimator(tmp_path, params, wrap_optimizer).train(inputs, max_steps=steps)
             finally:

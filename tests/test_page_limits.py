@@ -59,6 +59,7 @@ class TestTable:
         page = Page(model_dir)
         linked = [attributes["href"] for attributes in page.all("a") if "-case-" in attributes["href"]]
         assert 0 < len(page.all("article")) < 12
+        assert "Shown are {} of 12 cases, the worst first".format(len(page.all("article"))) in page.shown()
         assert {"#" + attributes["id"] for attributes in page.all("article")} == set(linked)
 
 

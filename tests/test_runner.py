@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from command_line import (
     EPOCHS,
+    SMALLEST,
     STEPS_PER_EPOCH,
     STRUCTURES,
     TEST_CASES,
@@ -214,7 +215,7 @@ class TestTraining:
         assert (content(copied.model_dir, "checkpoint"), losses(copied.model_dir)) == before
 
     def test_the_seed_decides_the_losses(self, model, tmp_path):
-        changes = [("--augment",), AUGMENTED, ("--seed", 1), ()]
+        changes = [("--augment",) + AUGMENTED, ("--seed", 1), ()]
         folders = [tmp_path / "run_{}".format(number) for number in range(len(changes))]
         same = "--exec_mode", "train", "--data_dir", model.data_dir, "--train_epochs", 1, "--evaluate_every", 0
         # In a process of their own: here, the first session of any test has fixed the number of threads.
@@ -222,11 +223,11 @@ class TestTraining:
         theirs = {step: loss for step, loss in losses(model.model_dir).items() if step in losses(folders[-1])}
         assert len(theirs) == STEPS_PER_EPOCH
         # The last run has the model's settings: nothing of the ones before it in the process is left.
-        assert [losses(folder) == theirs for folder in folders] == [False, False, False, True]
+        assert [losses(folder) == theirs for folder in folders] == [False, False, True]
 
     def test_nothing_held_out(self, model, tmp_path):
         mine = model._replace(model_dir=str(tmp_path / "mine"))
-        run("train", mine, "--train_epochs", "1", *TINY + ("--train_split", "1", "--checkpoint_every", "5"))
+        run("train", mine, "--train_epochs", "1", *SMALLEST + ("--train_split", "1", "--checkpoint_every", "5"))
         assert read_json(mine.model_dir, "split.json")["held_out"] == []
         assert not os.path.exists(os.path.join(mine.model_dir, "best"))
         # Ten cases in pairs, and the last step is kept whenever it comes.
@@ -245,7 +246,7 @@ class TestTraining:
         monkeypatch.setattr(training, "TrainingHook", functools.partial(TrainingHook, clock=clock))
         monkeypatch.setattr(EvaluationHook, "_evaluate", evaluate)
         mine = model._replace(model_dir=str(tmp_path / "mine"))
-        run("train", mine, "--train_epochs", "2", *TINY)
+        run("train", mine, "--train_epochs", "2", *SMALLEST)
         found = [figures["images_per_second"] for _, figures in logged(mine.model_dir, 1)]
         assert now[0] > 2000.0 and found == pytest.approx([TRAINED / (STEPS_PER_EPOCH * 0.001)] * 2)
 
@@ -253,7 +254,7 @@ class TestTraining:
         task = make_task(tmp_path, training=4, test=2, modalities=2)
         model_dir = str(tmp_path / "model")
         where = ["--data_dir", task, "--model_dir", model_dir]
-        assert main.main(["--exec_mode", "train_and_predict", "--train_epochs", "2"] + where + list(TINY)) == 0
+        assert main.main(["--exec_mode", "train_and_predict", "--train_epochs", "2"] + where + list(SMALLEST)) == 0
         assert read_json(model_dir, "params.json")["modalities"] == ["MRI0", "MRI1"]
         assert sorted(masks(model_dir)) == ["case_04.nii.gz", "case_05.nii.gz"]
         for name in masks(model_dir):

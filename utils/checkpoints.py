@@ -6,6 +6,7 @@ those that are kept. All are made elsewhere and moved into place: first the data
 has an index is whole, and what the list names has an index, whenever the process is killed.
 """
 
+import glob
 import json
 import os
 import re
@@ -100,16 +101,15 @@ def last_good(folder, first=None, tell=say):
 
     Args:
         folder: where the checkpoints are.
-        first: the step to try before the one that is listed, or None.
-        tell: function (text) for the line that says why it is another one than the one that is listed.
+        first: the step whose checkpoint is wanted, before the one that is listed, or None.
+        tell: function (text) for the line that says why it is another one than the one that is wanted.
 
     Raises UserError where there is none that can be read.
     """
-    listed, steps = _listed(folder), steps_in(folder)
-    wanted = first if first in steps else (listed or [None])[-1]
-    candidates = [wanted] if wanted is not None else []
-    candidates += [step for step in reversed(steps) if step != wanted]
-    problems = [] if candidates and wanted is not None else ['no file "{}" says which is the last'.format(LIST)]
+    listed = _listed(folder)
+    wanted = [step for step in (first, listed[-1] if listed else None) if step is not None]
+    candidates = list(dict.fromkeys(wanted + steps_in(folder)[::-1]))
+    problems = [] if wanted else ['no file "{}" says which is the last'.format(LIST)]
     for step in candidates:
         path = path_of(folder, step)
         problem = damage(path)
@@ -142,7 +142,7 @@ def last_listed(folder):
 def damage(path):
     """What is wrong with a checkpoint, in a few words, or None where each of its values can be read as it was saved."""
     if not os.path.exists(path + INDEX):
-        return "has lost its index"
+        return "has lost its index" if glob.glob(glob.escape(path) + ".*") else "is not there"
     try:
         reader = tf.train.load_checkpoint(path)
         names = reader.get_variable_to_shape_map()

@@ -1,5 +1,7 @@
 """Pictures of a run: a case with its contours, and the curves of the training."""
 
+import functools
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -41,7 +43,7 @@ def case_picture(path, image, spacing, mask, truth=None, structures=(), title=""
     for label in labels:
         if label.shape != image.shape:
             raise ValueError("a mask of shape {} does not fit an image of {}".format(label.shape, image.shape))
-    middle = middle_of(image.shape, np.logical_or.reduce([label > 0 for label in labels]))
+    middle = middle_of(image.shape, functools.reduce(np.logical_or, (label > 0 for label in labels)))
     window = grey_window(image)
     figure = _figure(BACKGROUND)
     planes = PLANES[:1] if pages else PLANES

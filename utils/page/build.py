@@ -179,6 +179,7 @@ def _pictures(model_dir, contents):
     without = Pictures({(group.kind, place): "" for group, place in wanted}, [], True)
     room = ROOM_FOR_CASES - sum(map(_size, _page(contents, without)))
     cards, problems = {}, []
+    complete = all(group.listed == len(group.table.rows) for group in contents.groups)
     with Progress(len(wanted), "making the report", "cases") as progress:
         for number, (group, place) in enumerate(wanted):
             try:
@@ -192,7 +193,7 @@ def _pictures(model_dir, contents):
                 return Pictures(cards, problems, False)
             cards[group.kind, place] = card
             progress.update()
-    return Pictures(cards, problems, True)
+    return Pictures(cards, problems, complete)
 
 
 def _card(model_dir, group, place, contents, room):
