@@ -44,7 +44,16 @@ class TestWarped:
     def test_nothing_asked_for_is_the_case_itself(self):
         image, label = case()
         moved_image, moved_label = warped(image, label, Draw(flips=(True, False), seed=9))
-        assert moved_image is image and moved_label is label
+        np.testing.assert_array_equal(moved_image, image)
+        assert np.shares_memory(moved_image, image) and np.shares_memory(moved_label, label)
+
+    @pytest.mark.parametrize("name", ["none"] + sorted(MOVES))
+    def test_a_part_is_that_of_the_whole_to_the_last_bit(self, name):
+        image, label = case(channels=2)
+        part = (slice(3, 17), slice(0, 11), slice(5, 14))
+        draw = MOVES.get(name, Draw())
+        for whole, found in zip(warped(image, label, draw), warped(image, label, draw, part)):
+            np.testing.assert_array_equal(found, whole[part])
 
     @pytest.mark.parametrize("name", sorted(MOVES))
     @pytest.mark.parametrize("channels", [1, 3])

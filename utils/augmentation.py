@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 
 from utils.intensities import changed
-from utils.warping import warped
+from utils.warping import WHOLE, warped
 
 # Of the cases, for each change of the intensities.
 INTENSITY_SHARE = 0.25
@@ -152,8 +152,7 @@ def augmented(image, label, draw):
         or cropped at most.
     """
     image, label = flipped(image, draw.flips), flipped(label, draw.flips)
-    image, label = warped(image, label, draw)
-    image, label = cropped(image, draw), cropped(label, draw)
+    image, label = warped(image, label, draw, kept_part(label.shape, draw))
     if draw.intensities:
         channels = np.moveaxis(image, -1, 0)
         made = [changed(channels[c], intensity, [draw.seed, c]) for c, intensity in enumerate(draw.intensities)]
@@ -161,12 +160,12 @@ def augmented(image, label, draw):
     return image, label
 
 
-def cropped(array, draw):
-    """A view of the part of [X, Y, Z, ...] that a ``Draw`` keeps."""
+def kept_part(shape, draw):
+    """The part of a case of ``shape`` (X, Y, Z) that a ``Draw`` keeps: three slices."""
     if draw.crop is None:
-        return array
-    first = [int(round(place * (size - part))) for place, size, part in zip(draw.place, array.shape, draw.crop)]
-    return array[tuple(slice(low, low + part) for low, part in zip(first, draw.crop))]
+        return WHOLE
+    first = [int(round(place * (size - part))) for place, size, part in zip(draw.place, shape, draw.crop)]
+    return tuple(slice(low, low + part) for low, part in zip(first, draw.crop))
 
 
 def flipped(array, flips):

@@ -9,39 +9,53 @@ import numpy as np
 KNOT_SPACING = 12
 
 
-def warped(image, label, draw):
+# All of an image.
+WHOLE = (slice(None),) * 3
+
+
+def warped(image, label, draw, part=WHOLE):
     """An image, float32 [X, Y, Z, C], and its label, uint8 [X, Y, Z], moved as a ``utils.augmentation.Draw`` says.
 
-    They are returned themselves where it moves nothing. Intensities are interpolated linearly. A voxel of the label
-    gets the class that has the largest share there, interpolated linearly too; of equal shares the lowest value wins.
+    Of the moved ones a part is returned, three slices; views of the given ones where the draw moves nothing.
+    Intensities are interpolated linearly. A voxel of the label gets the class that has the largest share there,
+    interpolated linearly too; of equal shares the lowest value wins.
     """
-    if not any(draw.angles) and draw.scale == 1 and not any(draw.shift) and not draw.elastic:
-        return image, label
-    resampling = Resampling(sources(label.shape, draw))
+    if not moves(draw):
+        return image[part], label[part]
+    resampling = Resampling(sources(label.shape, draw, part), label.shape)
     channels = [resampling.linear(image[..., channel]) for channel in range(image.shape[-1])]
     return np.stack(channels, axis=-1), resampling.majority(label)
 
 
-def sources(shape, draw):
-    """Where each voxel of the moved image comes from: three float32 [X, Y, Z], in voxels along x, y and z.
+def moves(draw):
+    """Whether a ``utils.augmentation.Draw`` moves anything, mirroring and cropping aside."""
+    return bool(any(draw.angles) or draw.scale != 1 or any(draw.shift) or draw.elastic)
+
+
+def sources(shape, draw, part=WHOLE):
+    """Where each voxel of a part of the moved image comes from: three float32 [X, Y, Z], in voxels along x, y and z.
 
     The image is scaled and rotated about its centre, then shifted: what is found at the centre plus d was at the
     centre plus the inverse of (rotation * scale) times (d - shift). The displacement is added to that. The rotation
     is that of a grid of voxels of the draw's spacing.
     """
     centre = (np.array(shape) - 1) / 2.0
-    inverse = rotation(np.radians(draw.angles)).T * draw.spacing / np.reshape(draw.spacing, [3, 1]) / draw.scale
     offsets = [np.arange(size) - middle - shift for size, middle, shift in zip(shape, centre, draw.shift)]
-    along_x, along_y, along_z = np.ix_(*offsets)
+    along_x, along_y, along_z = np.ix_(*[along[kept] for along, kept in zip(offsets, part)])
     places = []
-    for row, middle in zip(inverse, centre):
+    for row, middle in zip(backwards(draw), centre):
         plane = (row[0] * along_x + row[1] * along_y + middle).astype(np.float32)
         places.append(plane + (row[2] * along_z).astype(np.float32))
     if draw.elastic:
         random = np.random.RandomState(draw.seed)
         for place in places:
-            place += np.float32(draw.elastic) * smooth_field(shape, random, draw.knots)
+            place += np.float32(draw.elastic) * smooth_field(shape, random, draw.knots)[part]
     return places
+
+
+def backwards(draw):
+    """The 3 x 3 matrix from places in the moved image to those they come from, about its centre, in voxels."""
+    return rotation(np.radians(draw.angles)).T * draw.spacing / np.reshape(draw.spacing, [3, 1]) / draw.scale
 
 
 def rotation(angles):
@@ -90,14 +104,15 @@ def _spline(size, spacing):
 
 
 class Resampling:
-    """Takes values at ``places`` (three float32 [X, Y, Z], in voxels) from arrays of the same shape."""
+    """Takes values at ``places`` (three float32 [X, Y, Z], in voxels) from arrays of ``shape``, by default the same."""
 
-    def __init__(self, places):
+    def __init__(self, places, shape=None):
         self.shape = places[0].shape
+        shape = shape or self.shape
         # One voxel more along each axis, so that the last one has a neighbour too.
-        self._padded = [size + 1 for size in self.shape]
+        self._padded = [size + 1 for size in shape]
         index, self._fractions = 0, []
-        for place, size in zip(places, self.shape):
+        for place, size in zip(places, shape):
             place = np.minimum(np.maximum(place, 0), np.float32(size - 1)).ravel()
             lower = np.floor(place)
             self._fractions.append(place - lower)
@@ -107,7 +122,7 @@ class Resampling:
         self._corners = [sum(np.multiply(corner, strides)) for corner in np.ndindex(2, 2, 2)]
 
     def linear(self, channel):
-        """A channel, float32 [X, Y, Z], interpolated linearly."""
+        """A channel, float32 of the arrays' shape, interpolated linearly: [X, Y, Z]."""
         flat = _with_edges(channel).ravel()
         # In the order of the corners: pairs along z, then along y, then along x.
         values = [flat[corner:].take(self._index) for corner in self._corners]
@@ -116,7 +131,7 @@ class Resampling:
         return values[0].reshape(self.shape)
 
     def majority(self, label):
-        """A label, uint8 [X, Y, Z]: at each place the class with the largest share; of equal shares the lowest."""
+        """A label, uint8 of that shape: at each place the class with the largest share; of equal shares the lowest."""
         padded = _with_edges(label)
         flat = padded.ravel()
         result = flat.take(self._index)
