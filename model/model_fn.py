@@ -29,6 +29,13 @@ def probabilities_of(images, params, scope=averaged_weights_scope):
     return tf.reshape(probabilities, [-1] + logits.shape.as_list()[1:])
 
 
+def _changed_probabilities(change, images, params, scope):
+    if change is not None:
+        low, high, factor, added = change
+        images = tf.minimum(tf.maximum(images, low), high) * factor + added
+    return probabilities_of(images, params, scope)
+
+
 def model_fn(features, labels, mode, params, config):
     """Build the graph of one mode.
 
@@ -42,7 +49,8 @@ def model_fn(features, labels, mode, params, config):
             ``wrap_optimizer``, a function from optimizer to optimizer that adds what the machine needs
             (averaging over workers, loss scaling); ``workers`` and ``steps_per_epoch`` for the learning rate.
             In prediction with ``weights``, the paths of the checkpoints whose weights become constants and
-            whose probabilities are averaged, and with ``test_time_flips`` over the flips along ``flip_axes`` too.
+            whose probabilities are averaged, and with ``test_time_flips`` over the flips along ``flip_axes`` too;
+            with ``changes``, those of the intensities for each of them, of ``utils.ct_intensities.changes``.
         config: the ``tf.estimator.RunConfig``, which says how many checkpoints are kept.
 
     Returns:
@@ -53,7 +61,11 @@ def model_fn(features, labels, mode, params, config):
     """
     if mode == tf.estimator.ModeKeys.PREDICT:
         scopes = [frozen_weights_scope(checkpoint) for checkpoint in params["weights"]]
-        networks = [functools.partial(probabilities_of, params=params, scope=scope) for scope in scopes]
+        changes = params.get("changes") or [None] * len(scopes)
+        networks = [
+            functools.partial(_changed_probabilities, change, params=params, scope=scope)
+            for change, scope in zip(changes, scopes)
+        ]
         flip_axes = params["flip_axes"] if params["test_time_flips"] else ()
         probabilities = mean_probabilities(features["image"], networks, flip_axes)
         return tf.estimator.EstimatorSpec(mode, predictions={"probabilities": probabilities})

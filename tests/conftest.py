@@ -88,6 +88,7 @@ def params():
         workers=1,
         wrap_optimizer=lambda optimizer: optimizer,
         prediction_batch_size=None,
+        intensities=None,
     )
     return values
 

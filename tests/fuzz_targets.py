@@ -44,7 +44,7 @@ from utils.page import build  # noqa: E402
 from utils.parser import build_parser  # noqa: E402
 
 ARCHIVED = "Task99_Tiny"
-PREPARATION = {"resize_interpolator": "linear", "data_normalization": "zscore", "classes": 3, "channels": 1}
+PREPARATION = {"resize_interpolator": "linear", "intensities": None, "classes": 3, "channels": 1}
 PREPARATIONS = (
     dict(PREPARATION, input_shape=[8, 8, 8], fit="resize", spacing=None),
     dict(PREPARATION, input_shape=[8, 16, 8], fit="pad", spacing=[1.0, 1.5, 2.0]),

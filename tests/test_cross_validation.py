@@ -1,5 +1,6 @@
 """Cross-validation by the command line: every case is held out once, folds are models, prediction is their mean."""
 
+import json
 import os
 import shutil
 
@@ -28,6 +29,8 @@ SETTINGS = (
     TINY_NETWORK
     + ("--threads", "1", "--base_lr", "0.002", "--folds", FOLDS, "--batch_size", "4")
     + ("--augment", "--flip_axes", "x")
+    # Of each fold's own cases.
+    + ("--data_normalization", "ct")
 )
 STEPS_PER_EPOCH = 2
 EPOCHS = 6
@@ -80,6 +83,15 @@ class TestTraining:
             held_out += split["held_out"]
             assert checkpoint_steps(folded.fold(fold))[-1] == EPOCHS * STEPS_PER_EPOCH
         assert sorted(held_out) == NAMES
+
+    def test_each_fold_learns_intensities_of_its_own(self, folded):
+        own = [read_json(folded.fold(fold), "params.json")["intensities"] for fold in range(FOLDS)]
+        assert len({json.dumps(one) for one in own}) == FOLDS
+        for fold, (channel,) in enumerate(own):
+            np.testing.assert_allclose(channel, [150, 350, 250, 53], atol=15)
+            told = "fold {}: intensities of MRI0: clipped to {:g} up to".format(fold, channel[0])
+            assert told in folded.run.output
+        assert read_json(folded.model_dir, "params.json")["intensities"] is None
 
     def test_the_terminal_says_which_fold_is_at_work(self, folded):
         for fold in range(FOLDS):
@@ -146,6 +158,7 @@ class TestPrediction:
             succeed_here("--exec_mode", "predict", "--images", scan, "--model_dir", own, "--threads", "1")
             masks.append(voxels(own, "eval", "case_12.nii.gz"))
         masks = np.array(masks)
+        # Each sees the scan by the intensities that it has learned.
         agreed = (masks == masks[0]).all(axis=0)
         assert agreed.any() and not agreed.all()
         np.testing.assert_array_equal(together[agreed], masks[0][agreed])

@@ -16,7 +16,7 @@ SETTINGS = {
     "resize_interpolator": "linear",
     "fit": "resize",
     "spacing": None,
-    "data_normalization": "zscore",
+    "intensities": None,
     "classes": 3,
     "channels": 1,
 }

@@ -5,7 +5,7 @@ import pytest
 
 from utils import model_settings
 from utils.errors import UserError
-from utils.model_settings import MODEL_SETTINGS, RUN_SETTINGS, TASK_SETTINGS
+from utils.model_settings import LEARNED_SETTINGS, MODEL_SETTINGS, RUN_SETTINGS, TASK_SETTINGS
 from utils.params import from_command_line
 
 TASK = {"task": "Hippocampus", "labels": ["background", "Anterior"], "modalities": ["MRI"], "workers": 1}
@@ -32,7 +32,7 @@ class TestFile:
         assert model_settings.load(str(tmp_path / "other")) == stored
 
     def test_holds_no_flag_that_is_free(self, stored):
-        assert set(stored) == set(MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS) | {"workers"}
+        assert set(stored) == set(MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS + LEARNED_SETTINGS) | {"workers"}
 
     def test_none_is_stored(self, tmp_path):
         assert model_settings.load(str(tmp_path)) is None
@@ -48,6 +48,9 @@ class TestFile:
             ("labels", ["background", "Head", "Head"], "two structures have one name"),
             ("modalities", "MRI", "'MRI' is not a list of names"),
             ("task", None, "None is not a name"),
+            ("intensities", [[0, 1, 2]], "{0!r} are no intensities of CT".format([[0, 1, 2]]).replace("[", r"\[")),
+            ("intensities", [[0, 1, 2, -1.0]], "{0!r} are no".format([[0, 1, 2, -1.0]]).replace("[", r"\[")),
+            ("intensities", "CT", "'CT' are no intensities of CT"),
             ("workers", "two", "'two' is not a whole number from 1"),
             ("workers", True, "True is not a whole number from 1"),
         ],
@@ -72,6 +75,40 @@ class TestFile:
             UserError, match=r"params.json: holds settings that this version does not know \('attention', 'dilation'\)"
         ):
             model_settings.load(model_dir)
+
+    @pytest.mark.parametrize(
+        "normalization, modality, intensities, fine",
+        [
+            ("ct", "CT", [[-50.0, 150.0, 60.0, 30.0]], True),
+            ("auto", "CT", [[-50.0, 150.0, 60.0, 30.0]], True),
+            ("auto", "MRI", None, True),
+            ("ct", "CT", None, False),
+            ("auto", "CT", None, False),
+            ("ct", "CT", [[-50.0, 150.0, 60.0, 30.0]] * 2, False),
+            ("zscore", "CT", [[-50.0, 150.0, 60.0, 30.0]], False),
+            ("ct", "CT", [None], False),
+        ],
+    )
+    def test_intensities_belong_to_the_normalisation(
+        self, stored, model_dir, normalization, modality, intensities, fine
+    ):
+        changed = dict(stored, data_normalization=normalization, modalities=[modality], intensities=intensities)
+        model_settings.save(changed, model_dir)
+        if fine:
+            assert model_settings.load(model_dir) == changed
+            return
+        with pytest.raises(UserError, match='is damaged, "intensities" are not those of its modalities'):
+            model_settings.load(model_dir)
+
+    def test_the_folds_of_a_model_have_intensities_of_their_own(self, stored, model_dir):
+        changed = dict(stored, data_normalization="ct", folds=3)
+        model_settings.save(changed, model_dir)
+        assert model_settings.load(model_dir) == changed
+
+    def test_a_model_of_an_earlier_release_has_none(self, stored, model_dir):
+        del stored["intensities"]
+        model_settings.save(stored, model_dir)
+        assert model_settings.load(model_dir)["intensities"] is None
 
     @pytest.mark.parametrize("content", ["", "{", "[]", "null"])
     def test_a_damaged_file_is_named(self, tmp_path, content):

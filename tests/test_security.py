@@ -110,7 +110,7 @@ class Touch:
 
 class TestCache:
     SETTINGS = {"input_shape": [5, 7, 4], "fit": "resize", "spacing": None, "resize_interpolator": "linear"}
-    SETTINGS.update(data_normalization="zscore", classes=2, channels=1)
+    SETTINGS.update(intensities=None, classes=2, channels=1)
 
     def test_a_file_of_pickled_objects_is_made_anew_without_being_read(self, tmp_path):
         (tmp_path / "a.nii").write_bytes(raw_nifti())

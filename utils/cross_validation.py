@@ -3,7 +3,7 @@
 Each fold is a run of its own, by one worker, in a folder of its own in ``model_dir``; the workers share the folds.
 """
 
-from utils import model_folder
+from utils import ct_intensities, model_folder, model_settings
 from utils.interruption import Interrupted, put_off
 from utils.progress import headed
 from utils.runner import Runner
@@ -47,6 +47,15 @@ class CrossValidation(Runner):
         self._start_log()
         return scores, errors
 
+    def predict(self):
+        """As ``Runner.predict``, with the mean of all models."""
+        folders = model_folder.model_folders(self.model_dir, self.params["folds"])
+        own = [(model_settings.load(folder) or self.params)["intensities"] for folder in folders]
+        # An image is read once, for all models: each then gets it as it was trained.
+        given = self._preparation.settings["intensities"] = ct_intensities.common(own)
+        self._changes = [ct_intensities.changes(given, one) for one in own]
+        super().predict()
+
     def _own_folds(self):
         """The number and the ``Runner`` of each of this worker's folds, made when it is due."""
         folders = model_folder.model_folders(self.model_dir, self.params["folds"])
@@ -54,5 +63,7 @@ class CrossValidation(Runner):
         for fold, job in self.workers.share(list(enumerate(self.job.folds))):
             part = len(job.training) / (len(job.training) + len(job.held_out))
             own = dict(self.params, model_dir=folders[fold], log_dir=logs[fold], folds=0, train_split=part)
+            stored = model_folder.trained_settings(folders[fold]) or {}
+            own.update((name, stored.get(name)) for name in model_settings.LEARNED_SETTINGS)
             # What will be predicted is looked at before the first of them is trained.
             yield fold, Runner(own, job._replace(predicted=self.job.predicted), self.workers.alone())

@@ -13,23 +13,22 @@ import numpy as np
 from utils import geometry
 from utils.volumes import to_array
 
-# Padding of images: the mean of a normalised one.
-MEAN_INTENSITY = 0.0
 BACKGROUND = 0
 # How many numbers a slab may hold; it has one slice at least.
 VALUES_AT_ONCE = 1 << 22
 
 
-def fit_image(image, settings, normalize):
+def fit_image(image, settings, normalize, filling=0.0):
     """A channel on the network's grid: float32 [X, Y, Z], normalised by itself before it is padded.
 
     Args:
         image: 3-D SimpleITK image.
         settings: the settings of ``utils.preprocessing``.
         normalize: a function from float32 [X', Y', Z'] to float32 of the same shape.
+        filling: what it is padded with; by default the mean of one that was normalised by itself.
     """
     resampled = geometry.resample_image(image, resampled_shape(image, settings), settings["resize_interpolator"])
-    return _padded(normalize(to_array(resampled)), settings, MEAN_INTENSITY)
+    return _padded(normalize(to_array(resampled)), settings, filling)
 
 
 def fit_label(label, settings):

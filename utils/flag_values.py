@@ -49,6 +49,9 @@ def real(condition, meaning):
     return Kind(float, accepts, "a number " + meaning, "R")
 
 
+NUMBER = real(lambda value: True, "that is finite")
+
+
 def positive(most):
     """Real numbers above 0, up to `most`."""
     return real(lambda value: 0 < value <= most, "above 0 and up to {:g}".format(most))

@@ -51,9 +51,11 @@ IMAGES = (
     Flag("resize_interpolator", choice("linear", "nearest_neighbor"), "linear", "interpolation in that resizing"),
     Flag(
         "data_normalization",
-        choice("zscore"),
+        choice("zscore", "ct", "auto"),
         "zscore",
-        "normalisation of the intensities: per image and channel to mean 0 and standard deviation 1",
+        "normalisation of the intensities: zscore, per image and channel to mean 0 and standard deviation 1; ct, "
+        "clipped to the percentiles 0.5 and 99.5 of the structures in the training cases, then by their mean and "
+        "standard deviation; auto, ct for the channels that the task calls CT, zscore for others",
     ),
 )
 

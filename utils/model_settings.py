@@ -5,8 +5,10 @@ import os
 from utils import recipes
 from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
+from utils.flag_values import NUMBER
 from utils.flags import FLAGS
 from utils.network_params import SHAPES
+from utils.normalization import clipped_channels
 
 FILE_NAME = "params.json"
 
@@ -87,6 +89,10 @@ LATER_SETTINGS = (
 )
 # What the runner adds to params.json once it knows the task.
 TASK_SETTINGS = ("task", "labels", "modalities")
+# What training learns from the cases, None where it learned nothing: that of `utils.ct_intensities`.
+LEARNED_SETTINGS = ("intensities",)
+# low, high, mean and deviation of a channel.
+FIGURES_OF_A_CHANNEL = 4
 # The number of workers that train it.
 OTHERS = ("workers",)
 # The records of the runs in the folder, which no later run takes anything from.
@@ -109,14 +115,14 @@ def load(model_dir):
 
     It has at least MODEL_SETTINGS, RUN_SETTINGS and TASK_SETTINGS: "task" (str), "labels" (names by value,
     labels[0] is background) and "modalities" (names by channel). Raises UserError where the file is damaged, or
-    holds what this version does not know.
+    holds what this version does not know. LEARNED_SETTINGS may be None.
     """
     stored = _read(model_dir)
     if stored is None:
         return None
     path = os.path.join(model_dir, FILE_NAME)
     stored.pop(RUNS, None)
-    unknown = sorted(set(stored) - set(MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS + OTHERS))
+    unknown = sorted(set(stored) - set(MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS + LEARNED_SETTINGS + OTHERS))
     if unknown:
         # They may decide what the network is.
         raise UserError(
@@ -125,7 +131,8 @@ def load(model_dir):
         )
     # A flag that the model is older than: it was made as the reference recipe would have it.
     earlier = recipes.defaults(recipes.REFERENCE)
-    stored = dict({name: earlier[name] for name in LATER_SETTINGS}, **stored)
+    earlier.update(dict.fromkeys(LEARNED_SETTINGS))
+    stored = dict({name: earlier[name] for name in LATER_SETTINGS + LEARNED_SETTINGS}, **stored)
     for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS:
         if name not in stored:
             raise UserError('{}: is damaged, it lacks "{}"'.format(path, name))
@@ -133,6 +140,8 @@ def load(model_dir):
         problem = _flag_problem(name, value) if name in FLAGS else _task_problem(name, value)
         if problem:
             raise UserError('{}: is damaged, "{}": {}'.format(path, name, problem))
+    if not stored["folds"] and not _knows_intensities(stored):
+        raise UserError('{}: is damaged, "intensities" are not those of its modalities'.format(path))
     return stored
 
 
@@ -181,7 +190,7 @@ def _write(settings, records, model_dir):
 
 def settings_of(params):
     """Returns what params.json holds, of params that know task and workers: the settings a later run takes from it."""
-    settings = {name: params[name] for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS}
+    settings = {name: params[name] for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS + LEARNED_SETTINGS}
     # Each fold has one worker, so that another time others may be at work.
     return dict(settings, workers=1 if params["folds"] else params["workers"])
 
@@ -196,8 +205,29 @@ def _task_problem(name, value):
     if name == "workers":
         whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
         return None if whole else "{!r} is not a whole number from 1".format(value)
+    if name == "intensities":
+        fine = value is None or isinstance(value, list) and all(map(_is_channel, value))
+        return None if fine else "{!r} are no intensities of CT".format(value)
     if name == "task":
         return None if isinstance(value, str) else "{!r} is not a name".format(value)
     if not (isinstance(value, list) and value and all(isinstance(item, str) for item in value)):
         return "{!r} is not a list of names".format(value)
     return None if name != "labels" or len(set(value)) == len(value) else "two structures have one name"
+
+
+def _knows_intensities(stored):
+    """Whether there is what the normalisation needs, for each channel; the folds of a model have it, each its own."""
+    chosen = clipped_channels(stored["data_normalization"], stored["modalities"])
+    return [channel is not None for channel in stored["intensities"] or [None] * len(chosen)] == chosen
+
+
+def _is_channel(value):
+    """Whether a value is what is known of a channel's intensities: low, high, mean and deviation, or None."""
+    if value is None:
+        return True
+    return (
+        isinstance(value, list)
+        and len(value) == FIGURES_OF_A_CHANNEL
+        and all(map(NUMBER.accepts, value))
+        and value[3] >= 0
+    )

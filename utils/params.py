@@ -6,7 +6,15 @@ from utils import launch, network_params, recipes
 from utils.errors import UserError
 from utils.flag import shown
 from utils.model_folder import checkpoint_folders, has_checkpoint, model_folders, trained_settings
-from utils.model_settings import FILE_NAME, FREE_WITHOUT_TRAINING, GRID_SETTINGS, MODEL_SETTINGS, RUN_SETTINGS, load
+from utils.model_settings import (
+    FILE_NAME,
+    FREE_WITHOUT_TRAINING,
+    GRID_SETTINGS,
+    LEARNED_SETTINGS,
+    MODEL_SETTINGS,
+    RUN_SETTINGS,
+    load,
+)
 from utils.modes import BENCHMARK_MODES, CHECK, EVALUATION_MODES, PREDICTION_MODES, TRAINING_MODES
 from utils.parser import build_parser
 
@@ -17,7 +25,8 @@ NEEDS = {"synthetic": ("--benchmark", ()), "output": ("--benchmark or --exec_mod
 def from_command_line(argv=None):
     """Returns the params dict of a command line (a list of str; sys.argv[1:] by default).
 
-    Its keys are the names of all flags, and "prediction_batch_size": --batch_size where it is given, or None.
+    Its keys are the names of all flags; "prediction_batch_size": --batch_size where it is given, or None; and what
+    training learned of the cases, None where there was nothing to learn or that is still to come.
     Its values are JSON values, None where a flag without a default is not given. A flag that is given wins over
     what `<model_dir>/params.json` holds, which wins over the recipe's default. "input_shape" and
     "crop_shape" may be "auto", and "spacing" None: `utils.job.plan` finds them in the task.
@@ -51,6 +60,7 @@ def _completed(given, stored):
     params = recipes.defaults(**{name: value for name, value in chosen.items() if value is not None})
     params.update(dict(bound, **given), prediction_batch_size=given.get("batch_size"))
     params["flip_axes"] = network_params.flip_axes(params)
+    params.update((name, stored.get(name)) for name in LEARNED_SETTINGS)
     _complete_folders(params)
     return params
 

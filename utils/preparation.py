@@ -2,12 +2,14 @@
 
 import numpy as np
 
-from utils import border_weights, data_loader
-from utils.errors import UserError
+from utils import border_weights, ct_intensities, data_loader
+from utils.environment import threads
+from utils.errors import UserError, unusable
 from utils.feeding import feeding_of
 from utils.items import Items, SliceItems
 from utils.kept_copy import keep
 from utils.modes import uses_held_out
+from utils.normalization import clipped_channels
 
 
 class Preparation:
@@ -30,7 +32,7 @@ class Preparation:
             "fit": params["fit"],
             "spacing": params["spacing"],
             "resize_interpolator": params["resize_interpolator"],
-            "data_normalization": params["data_normalization"],
+            "intensities": params["intensities"],
             "classes": len(params["labels"]),
             "channels": len(params["modalities"]),
         }
@@ -72,13 +74,42 @@ class Preparation:
         everyones = self._workers.gather([counts.tolist()])
         return border_weights.class_weights(np.sum(everyones, axis=0)).astype(np.float32)
 
+    def learn_intensities(self, job):
+        """What the channels of images are normalised by from now on, or None: all by themselves.
+
+        It follows from the training cases, of which each worker reads its share. What it returns is for ``utils.normalization``; it is known already where the
+        settings have it. Raises UserError as ``volumes`` does, or where no structure is there to learn from.
+        """
+        chosen = clipped_channels(self._params["data_normalization"], self._params["modalities"])
+        if any(chosen) and self.settings["intensities"] is None:
+            everyones = self._workers.gather(self._intensities(job))
+            self.settings["intensities"] = ct_intensities.figures(everyones, chosen)
+        return self.settings["intensities"]
+
+    def _intensities(self, job):
+        own, found, errors = self._workers.share(job.training), [], []
+        most = ct_intensities.voxels_per_case(len(job.training))
+        with self._progress(len(own), "reading intensities", "cases") as progress:
+            for one in ct_intensities.of_structures(own, self.settings, most, threads(self._params)):
+                (errors if isinstance(one, UserError) else found).append(one)
+                progress.update()
+        if self._workers.gather([[len(errors)]]).any():
+            # Tells of all that is wrong with all cases.
+            self.training_volumes(job)
+        self._go_on_together(unusable(errors, len(own)) if errors else None)
+        return np.concatenate([np.zeros((0, self.settings["channels"]))] + found)
+
     def _kept_by_all(self, cases, description, later=(), borders=False):
         with self._progress(len(cases) + len(later), description, "cases") as progress:
             kept, error = self._kept(cases, progress, later, borders)
+        self._go_on_together(error)
+        return kept
+
+    def _go_on_together(self, error):
+        """Raise this worker's error, if it has one, or that another has one."""
         # All workers learn of it before one waits for another that stopped.
         if self._workers.gather([[error is not None]]).any():
             raise error or UserError("worker {}: stopped, since another one cannot go on".format(self._workers.rank))
-        return kept
 
     def _kept(self, cases, progress, later, borders):
         folder, settings = self._params["cache_dir"], dict(self.settings, borders=borders)

@@ -1,46 +1,41 @@
 """From a case's files to the arrays the network is fed with."""
 
+import functools
+
 import numpy as np
 
 from utils import memory, scans
 from utils.errors import UnusableFile
 from utils.fitting import fit_image, fit_label, shape_before_padding
+from utils.normalization import filling, normalized
 
-SETTINGS = ("input_shape", "fit", "spacing", "resize_interpolator", "data_normalization", "classes", "channels")
-
-
-def zscore(volume):
-    """Return np.float32 of mean 0 and standard deviation 1; a constant volume, rounding aside, becomes zeros."""
-    values = volume.astype(np.float64)
-    deviation = values.std()
-    if deviation <= np.abs(values).max() * np.finfo(np.float32).eps:
-        return np.zeros(volume.shape, np.float32)
-    return ((values - values.mean()) / deviation).astype(np.float32)
-
-
-NORMALIZATIONS = {"zscore": zscore}
+SETTINGS = ("input_shape", "fit", "spacing", "resize_interpolator", "intensities", "classes", "channels")
 
 
 def by_page(normalize):
     """Return the function that normalises each slice [X, Y, 1] of np.float32 [X, Y, Z] by itself."""
 
-    def normalized(volume):
+    def paged(volume):
         slices = [np.ascontiguousarray(volume[:, :, at : at + 1]) for at in range(volume.shape[2])]
         return np.concatenate([normalize(one) for one in slices], axis=2)
 
-    return normalized
+    return paged
 
 
 def prepare_image(channels, settings, pages=False):
     """Return a scan's channels, 3-D SimpleITK images, as C-contiguous np.float32 [X, Y, Z, C].
 
     Each is brought to settings["input_shape"], whose None are the scan's own sizes, as settings["fit"] says, and
-    normalised by itself with settings["data_normalization"]; where they are the pages of a stack, page by page.
+    normalised by what settings["intensities"] has on it, as `utils.normalization` does; by itself where that is None,
+    or, where they are the pages of a stack, page by page.
     """
-    normalize = NORMALIZATIONS[settings["data_normalization"]]
-    if pages:
-        normalize = by_page(normalize)
-    return np.stack([fit_image(channel, settings, normalize) for channel in channels], axis=-1)
+    known = settings["intensities"] or [None] * len(channels)
+    fitted = []
+    for channel, own in zip(channels, known):
+        normalize = functools.partial(normalized, channel=own)
+        fitted.append(fit_image(channel, settings, by_page(normalize) if pages else normalize, filling(own)))
+    # A whole scan need not be copied to have an axis more.
+    return np.stack(fitted, axis=-1) if len(fitted) > 1 else fitted[0][..., None]
 
 
 def check_scan(case, settings):

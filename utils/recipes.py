@@ -44,6 +44,7 @@ RECIPES = {
     },
     ("tuned", VNET): {
         "fit": "pad",
+        "data_normalization": "auto",
         "input_shape": "auto",
         "crop_shape": "auto",
         "upscale_blocks": [3, 1],

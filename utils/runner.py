@@ -71,6 +71,8 @@ class Runner(Training):
         self.model_dir = params["model_dir"]
         self.structures = job.description["labels"][1:]
         self._preparation = Preparation(self.params, self.workers, self._progress)
+        # Of the intensities, for each of the models that predict together.
+        self._changes = None
         self._problems = []
         self.record = RunRecord(
             functools.partial(about_run, version(), self.workers.size), self.model_dir, self.workers
@@ -258,7 +260,7 @@ class Runner(Training):
             save_summary_steps=None,
             log_step_count_steps=None,
         )
-        params = dict(self.params, weights=weights)
+        params = dict(self.params, weights=weights, changes=self._changes)
         if plan is not None:
             # A function, since the Estimator copies its params deeply, a method's object with it.
             params.update(wrap_optimizer=lambda optimizer: self._wrap_optimizer(optimizer))

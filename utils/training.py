@@ -8,7 +8,17 @@ import tempfile
 import numpy as np
 
 from model.model_fn import probabilities_of
-from utils import augmentation, checkpoints, data_loader, interruption, model_folder, model_settings, split, unfinished
+from utils import (
+    augmentation,
+    checkpoints,
+    ct_intensities,
+    data_loader,
+    interruption,
+    model_folder,
+    model_settings,
+    split,
+    unfinished,
+)
 from utils.errors import UserError
 from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.evaluation_hook import EvaluationHook
@@ -30,6 +40,7 @@ class Training:
             Interrupted: a signal ended it, after a checkpoint was saved.
             UserError: the loss is no number any more.
         """
+        self._learn_intensities()
         if self.workers.is_first:
             self._write_settings()
             self._write_split()
@@ -58,6 +69,13 @@ class Training:
             checkpoints.forget_note(checkpoints.path_of(self.model_dir, first_step))
         if stopping.has_stopped or state.is_due or interruption.asked():
             self._stop()
+
+    def _learn_intensities(self):
+        known = self.params["intensities"]
+        self.params["intensities"] = self._preparation.learn_intensities(self.job)
+        if self.params["intensities"] != known:
+            for line in ct_intensities.in_words(self.params["intensities"], self.params["modalities"]):
+                self._say(line)
 
     def _training_hooks(self, plan, progress, held_out, stopping, state, diverged):
         """All hooks, in the order in which they are to act; the first worker keeps checkpoints, the others nothing."""
