@@ -1,7 +1,10 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from random_labels import SHAPE, one_hot, random_label, random_probabilities
 
+from utils import scores
 from utils.scores import hard_dice, mean_of_defined, soft_dice, volumes_ml
 
 
@@ -23,12 +26,29 @@ class TestSoftDice:
     @pytest.mark.parametrize("seed", range(3))
     def test_within_zero_and_one_and_independent_of_order(self, seed):
         probabilities, label = random_probabilities(seed), random_label(seed)
-        scores = soft_dice(probabilities, label)
-        assert scores.dtype == np.float64 and scores.shape == (3,)
-        assert ((scores > 0) & (scores < 1)).all()
+        found = soft_dice(probabilities, label)
+        assert found.dtype == np.float64 and found.shape == (3,)
+        assert ((found > 0) & (found < 1)).all()
         order = np.random.RandomState(9).permutation(label.size)
         shuffled = probabilities.reshape(-1, 3)[order].reshape(SHAPE + (3,)), label.ravel()[order].reshape(SHAPE)
-        np.testing.assert_allclose(soft_dice(*shuffled), scores)
+        np.testing.assert_allclose(soft_dice(*shuffled), found)
+
+    @pytest.mark.parametrize("at_once", [1, 100, 250])
+    def test_does_not_depend_on_how_much_is_looked_at_at_a_time(self, monkeypatch, at_once):
+        probabilities, label = random_probabilities(0), random_label(0)
+        whole = soft_dice(probabilities, label)
+        monkeypatch.setattr(scores, "VALUES_AT_ONCE", at_once)
+        np.testing.assert_allclose(soft_dice(probabilities, label), whole, rtol=1e-12)
+
+    def test_takes_little_memory_beside_a_large_volume(self, monkeypatch):
+        monkeypatch.setattr(scores, "VALUES_AT_ONCE", 1 << 14)
+        label = np.zeros((64, 64, 64), np.uint8)
+        probabilities = np.full(label.shape + (3,), 1 / 3, np.float32)
+        tracemalloc.start()
+        soft_dice(probabilities, label)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < probabilities.nbytes / 4
 
     def test_half_precision_input_does_not_overflow(self):
         label = np.ones((50, 50, 50), np.uint8)

@@ -6,36 +6,65 @@ A structure that is in neither has no Dice: the score is NaN, and means leave it
 
 import numpy as np
 
+# How many numbers are looked at at a time.
+VALUES_AT_ONCE = 1 << 22
 
-def soft_dice(probabilities, label):
-    """Returns the V-Net paper's Dice per class, 2 sum(p g) / (sum(p^2) + sum(g^2)), as np.float64 [K].
+
+class SoftDice:
+    """The V-Net paper's Dice per class, 2 sum(p g) / (sum(p^2) + sum(g^2)), gathered from parts of a volume.
 
     Args:
-        probabilities: [X, Y, Z, K] float, the softmax of the network.
-        label: [X, Y, Z] int, the true class of each voxel, in range(K).
+        classes: K, background included.
+    """
 
-    NaN for a class that is absent from the label and is the most probable one nowhere.
+    def __init__(self, classes):
+        self._overlap, self._squares = np.zeros(classes), np.zeros(classes)
+        self._true, self._predicted = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
+
+    def put(self, probabilities, label):
+        """Take in a part of the volume.
+
+        Args:
+            probabilities: [X, Y, Z, K] float, the softmax of the network.
+            label: [X, Y, Z] int, the true class of each voxel, in range(K).
+
+        Raises:
+            ValueError: the shapes do not go together.
+        """
+        probabilities, label = np.asarray(probabilities), np.asarray(label)
+        _check_shapes("probabilities", probabilities.shape[:-1], "label", label.shape)
+        mask = probabilities.argmax(axis=-1)
+        for k in range(len(self._overlap)):
+            probability, true = probabilities[..., k].astype(np.float64), label == k
+            self._overlap[k] += probability[true].sum()
+            self._squares[k] += np.square(probability).sum()
+            self._true[k] += np.count_nonzero(true)
+            self._predicted[k] += np.count_nonzero(mask == k)
+
+    def result(self):
+        """np.float64 [K]; NaN for a class that is absent from the label and is the most probable one nowhere."""
+        total = self._squares + self._true
+        # A network that has diverged has found nothing.
+        defined = np.isfinite(total) & (total > 0)
+        dice = 2.0 * np.where(defined, self._overlap, 0.0) / np.where(defined, total, 1.0)
+        return np.where((self._true == 0) & (self._predicted == 0), np.nan, dice)
+
+
+def soft_dice(probabilities, label):
+    """The same of a whole volume: probabilities [X, Y, Z, K] float and label [X, Y, Z] int give np.float64 [K].
+
+    Slices along z are read one after another: what lies in a file may be larger than memory.
 
     Raises:
         ValueError: the shapes do not go together.
     """
-    probabilities, label = np.asarray(probabilities), np.asarray(label)
     _check_shapes("probabilities", probabilities.shape[:-1], "label", label.shape)
-    mask = probabilities.argmax(axis=-1)
-    return np.array(
-        [_soft_dice_of_class(probabilities[..., k], mask == k, label == k) for k in range(probabilities.shape[-1])],
-        dtype=np.float64,
-    )
-
-
-def _soft_dice_of_class(probability, predicted, true):
-    if not true.any() and not predicted.any():
-        return np.nan
-    probability = probability.astype(np.float64)
-    if not np.isfinite(probability).all():
-        # A network that has diverged has found nothing.
-        return 0.0
-    return 2.0 * probability[true].sum() / (np.square(probability).sum() + np.count_nonzero(true))
+    gathered = SoftDice(probabilities.shape[-1])
+    width, height, depth, classes = probabilities.shape
+    step = max(1, VALUES_AT_ONCE // (width * height * classes))
+    for first in range(0, depth, step):
+        gathered.put(probabilities[:, :, first : first + step], label[:, :, first : first + step])
+    return gathered.result()
 
 
 def hard_dice(mask, truth, classes):
