@@ -77,8 +77,8 @@ class Preparation:
     def learn_intensities(self, job):
         """What the channels of images are normalised by from now on, or None: all by themselves.
 
-        It follows from the training cases, of which each worker reads its share. What it returns is for ``utils.normalization``; it is known already where the
-        settings have it. Raises UserError as ``volumes`` does, or where no structure is there to learn from.
+        It follows from the training cases, of which each worker reads its share; where the settings have it, it is
+        known already. Raises UserError as ``volumes`` does, or where no structure is there to learn from.
         """
         chosen = clipped_channels(self._params["data_normalization"], self._params["modalities"])
         if any(chosen) and self.settings["intensities"] is None:
