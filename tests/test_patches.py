@@ -3,13 +3,13 @@ import pytest
 
 from utils.augmentation import UNCHANGED, Augmentation, Draw, augmented, draws
 from utils.foreground import positions
-from utils.patches import Spot, changed_patch, corner, margin, spots
+from utils.patches import centred, changed_patch, corner, margin, middle, on_structures
 from utils.sliding_window import cut, starts
 
 SHAPE = (31, 26, 22)
 PATCH = (12, 8, 10)
 FILLING = np.array([-3.0, 7.0], np.float32)
-ANYWHERE = Spot(False, 0.0, 0.0, (0.0, 0.0, 0.0))
+NOWHERE = np.zeros((0, 4), np.int32)
 
 
 def case(shape=SHAPE, seed=0):
@@ -17,58 +17,71 @@ def case(shape=SHAPE, seed=0):
     return random.randn(*shape + (2,)).astype(np.float32), random.randint(3, size=shape).astype(np.uint8)
 
 
-class TestSpots:
+class TestOnStructures:
     @pytest.mark.parametrize("share", [0.0, 0.1, 0.33, 0.5, 0.9, 1.0])
-    def test_any_run_of_patches_has_its_share_on_structures(self, share):
+    def test_any_run_of_patches_has_its_share(self, share):
         for seed in range(5):
-            chosen = [spot.on_structure for spot in spots(200, share, np.random.RandomState(seed))]
+            chosen = on_structures(200, share, np.random.RandomState(seed))
             for length in (1, 2, 7, 60, 200):
                 found = np.convolve(chosen, np.ones(length), "valid")
                 assert found.min() >= np.floor(length * share - 1e-9) and found.max() <= np.ceil(length * share + 1e-9)
 
     def test_few_have_it_on_the_average(self):
-        found = [spots(1, 0.33, np.random.RandomState(seed))[0].on_structure for seed in range(2000)]
+        found = [on_structures(1, 0.33, np.random.RandomState(seed))[0] for seed in range(2000)]
         assert abs(np.mean(found) - 0.33) < 0.03
-
-    def test_follow_from_their_numbers_and_lie_where_they_lie_whatever_the_share(self):
-        one, again, other = (spots(20, share, np.random.RandomState(4)) for share in (0.2, 0.2, 0.8))
-        assert one == again and one != other
-        assert [spot[1:] for spot in one] == [spot[1:] for spot in other]
 
 
 class TestCorner:
+    def corners(self, count, shape, found, seed=0):
+        random = np.random.RandomState(seed)
+        return np.array([corner(shape, PATCH, found, random) for _ in range(count)])
+
     def test_lies_anywhere_within_the_case(self):
-        found = np.array([corner(spot, SHAPE, PATCH, np.zeros((0, 4))) for spot in spots(3000, 1, np.random)])
+        found = self.corners(3000, SHAPE, NOWHERE)
         np.testing.assert_array_equal(found.min(axis=0), 0)
         np.testing.assert_array_equal(found.max(axis=0), np.subtract(SHAPE, PATCH))
 
     @pytest.mark.parametrize("shape", [SHAPE, (5, 26, 22), (3, 3, 3)])
-    def test_is_centred_on_a_structure_as_far_as_the_case_reaches(self, shape):
-        label = case(shape)[1]
-        found = positions(label, 3, 0)
-        for spot in spots(200, 1.0, np.random.RandomState(0)):
-            first = corner(spot, shape, PATCH, found)
-            middle = np.array(first) + np.array(PATCH) // 2
-            for start, size, length in zip(first, shape, PATCH):
-                assert [start] == starts(size, length, 0.5) if size <= length else 0 <= start <= size - length
-            near_border = [
-                start in (0, size - length) or size < length for start, size, length in zip(first, shape, PATCH)
-            ]
-            seen = found[:, 1:][(found[:, 0] == 1 + int(spot.structure * 2))]
-            agrees = (seen == middle) | near_border
-            assert agrees.all(axis=1).any()
+    def test_is_centred_on_a_voxel_as_far_as_the_case_reaches(self, shape):
+        voxel = (shape[0] - 1, shape[1] // 2, 0)
+        (first,) = self.corners(1, shape, np.array([(2,) + voxel]))
+        assert tuple(first) == centred(voxel, shape, PATCH)
+        for start, size, length, place in zip(first, shape, PATCH, voxel):
+            if size <= length:
+                assert [start] == starts(size, length, 0.5)
+            else:
+                assert 0 <= start <= size - length and start <= place < start + length
+                assert start + length // 2 == place or start in (0, size - length)
 
     def test_small_structures_come_up_as_often_as_large_ones(self):
         label = np.ones((40, 40, 40), np.uint8)
-        label[7, 30, 20] = 2
-        found = positions(label, 3, 0)
-        corners = [corner(spot, label.shape, PATCH, found) for spot in spots(600, 1, np.random.RandomState(0))]
-        share = np.mean([tuple(first) == (1, 26, 15) for first in corners])
+        label[7, 30, 20] = 3
+        found = self.corners(600, label.shape, positions(label, 5, 0))
+        share = np.mean([tuple(first) == (1, 26, 15) for first in found])
         assert abs(share - 0.5) < 0.07
 
-    def test_a_case_without_structures_gives_patches_from_anywhere(self):
-        spot = ANYWHERE._replace(on_structure=True, place=(0.5, 0.99, 0.0))
-        assert corner(spot, SHAPE, PATCH, np.zeros((0, 4), np.int32)) == (10, 18, 0)
+    def test_all_voxels_of_a_structure_come_up(self):
+        label = np.zeros((30, 30, 30), np.uint8)
+        label[10:13, 9:11, 20] = 1
+        found = self.corners(200, label.shape, positions(label, 2, 0))
+        assert len(np.unique(found, axis=0)) == 6
+
+    def test_follows_from_the_random_numbers(self):
+        found = positions(case()[1], 3, 0)
+        np.testing.assert_array_equal(self.corners(20, SHAPE, found), self.corners(20, SHAPE, found))
+        assert not np.array_equal(self.corners(20, SHAPE, found), self.corners(20, SHAPE, found, seed=1))
+
+
+class TestMiddle:
+    def test_is_a_voxel_of_a_structure(self):
+        label = np.zeros((20, 10, 10), np.uint8)
+        label[2:5, 4:7, 3:6] = 1
+        assert middle(label.shape, positions(label, 2, 0)) == (3, 5, 4)
+        label[14:17, 4:7, 3:6] = 2
+        assert label[middle(label.shape, positions(label, 3, 0))] > 0
+
+    def test_is_that_of_the_case_without_structures(self):
+        assert middle((20, 11, 1), NOWHERE) == (10, 5, 0)
 
 
 class TestChangedPatch:
@@ -82,7 +95,7 @@ class TestChangedPatch:
 
     def test_a_smaller_case_is_filled_up_as_in_prediction(self):
         image, label = case((31, 5, 9))
-        window = corner(ANYWHERE, image.shape[:3], PATCH, [])
+        window = corner(image.shape[:3], PATCH, NOWHERE, np.random)
         found = changed_patch(image, label, window, PATCH, FILLING, UNCHANGED)
         np.testing.assert_array_equal(found[0], cut(image, window, PATCH, FILLING))
         np.testing.assert_array_equal(found[1], cut(label, window, PATCH, 0))
@@ -103,7 +116,7 @@ class TestChangedPatch:
     @pytest.mark.parametrize("shape", [SHAPE, (9, 26, 6)])
     def test_beyond_the_case_its_outermost_voxels_go_on(self, shape):
         image, label = np.ones(shape + (2,), np.float32), np.full(shape, 2, np.uint8)
-        window = corner(ANYWHERE, shape, PATCH, [])
+        window = corner(shape, PATCH, NOWHERE, np.random)
         found = changed_patch(
             image, label, window, PATCH, np.float32([1, 1]), Draw(angles=(30.0, 40.0, -20.0), scale=0.5)
         )
@@ -125,3 +138,12 @@ class TestChangedPatch:
         assert margin(Draw(scale=2.0), PATCH) == (0, 0, 0)
         assert margin(Draw(scale=0.5), PATCH) == (6, 4, 5)
         assert margin(Draw(shift=(0.0, 1.2, 0.0)), PATCH) == (0, 2, 0)
+
+    def test_more_channels_move_as_the_image_does(self):
+        image, label = case((9, 26, 22))
+        draw = Draw(angles=(10.0, -5.0, 20.0), scale=0.8, flips=(True, False, True))
+        window = corner(label.shape, PATCH, NOWHERE, np.random.RandomState(0))
+        alone = changed_patch(image, label, window, PATCH, np.zeros(2), draw)
+        together = changed_patch(image[..., :1], label, window, PATCH, np.zeros(1), draw, [image[..., 1]])
+        np.testing.assert_array_equal(alone[0], together[0])
+        np.testing.assert_array_equal(alone[1], together[1])

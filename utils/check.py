@@ -16,7 +16,7 @@ from utils.check_summary import summary_lines
 from utils.check_table import table_lines
 from utils.environment import threads
 from utils.errors import UserError, unusable
-from utils.feeding import feeding_of
+from utils.feeding import feeding_of, fit_of
 from utils.files import write_json_atomically
 from utils.job import Job, refuse_stacks
 from utils.overlap import overlapped
@@ -156,7 +156,7 @@ def _warnings(facts, task):
 def _settings(params, task, findings):
     """The settings of preprocessing for this task, and what is wrong with them: a UserError or None."""
     readable = [finding.case for finding in findings if finding.size is not None]
-    settings = {name: params[name] for name in ("fit", "input_shape", "crop_shape", "spacing")}
+    settings = {name: params[name] for name in ("sampling", "fit", "input_shape", "crop_shape", "spacing")}
     settings.update(channels=len(task.modalities))
     if not readable:
         return None, None
@@ -164,7 +164,8 @@ def _settings(params, task, findings):
         refuse_stacks(params, task.training + task.test)
         training = [case for case in readable if case.label is not None]
         settings.update(grid.choose(params, training or readable))
-        settings.update(case_shape=feeding_of(dict(params, **settings)).case_shape)
+        chosen = dict(params, **settings)
+        settings.update(case_shape=feeding_of(chosen).case_shape, prepared_fit=fit_of(chosen))
         whole = Job({}, training=task.training, predicted=task.test)
         network_memory.check(dict(params, modalities=task.modalities, **settings), whole)
     except UserError as error:
@@ -177,7 +178,7 @@ def _fitted(finding, settings):
     if settings is None or finding.size is None:
         return finding
     problems = list(finding.problems)
-    prepared = dict(settings, input_shape=settings["case_shape"])
+    prepared = dict(settings, input_shape=settings["case_shape"], fit=settings["prepared_fit"])
     _tried(lambda: check_memory(finding.case.image, finding.size, finding.spacing, prepared), problems)
     return finding._replace(problems=tuple(problems))
 

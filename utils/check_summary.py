@@ -77,6 +77,8 @@ def _input(settings):
         told += " of {} mm".format(by_axis("{:.4g}".format(spacing) for spacing in settings["spacing"]))
     if settings["crop_shape"] is not None:
         told += ", in training parts of {} voxels".format(by_axis(settings["crop_shape"]))
+    if settings["sampling"] == "patch":
+        return "patches of {} (--sampling patch)".format(told)
     return told + " (--fit {})".format(settings["fit"])
 
 

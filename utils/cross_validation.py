@@ -52,7 +52,8 @@ class CrossValidation(Runner):
         folders = model_folder.model_folders(self.model_dir, self.params["folds"])
         own = [(model_settings.load(folder) or self.params)["intensities"] for folder in folders]
         # An image is read once, for all models: each then gets it as it was trained.
-        given = self._preparation.settings["intensities"] = ct_intensities.common(own)
+        given = ct_intensities.common(own)
+        self._preparation.use_intensities(given)
         self._changes = [ct_intensities.changes(given, one) for one in own]
         super().predict()
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from utils.augmentation import UNCHANGED, draws
 from utils.feeding import items_of
+from utils.patches import centred, middle
+from utils.sliding_window import inside
 from utils.tf_runtime import tf
 
 PREFETCHED_BATCHES = 4
@@ -38,9 +40,35 @@ class Volumes:
         """The label of one case: uint8 [X, Y, Z], a read-only view of the file."""
         return view(self.kept[index].label)
 
+    def positions(self, index):
+        """Some voxels of one case's structures: int32 [N, 4], structure, x, y and z, a read-only view of the file."""
+        return view(self.kept[index].positions)
+
     def borders(self, index):
         """What borders add to the weights of one case's voxels: float32 [X, Y, Z], a read-only view of the file."""
         return view(self.kept[index].borders)
+
+
+class Parts(Volumes):
+    """Of each case a part of ``shape`` (X, Y, Z), or as much as there is, about the middle of its structures.
+
+    What is measured again and again while a model is trained must not take longer the larger the scans are.
+    """
+
+    def __init__(self, kept, shape):
+        super().__init__(kept)
+        self._shape = shape
+
+    def image(self, index):
+        return super().image(index)[self._part(index)]
+
+    def label(self, index):
+        return super().label(index)[self._part(index)]
+
+    def _part(self, index):
+        shape = super().label(index).shape
+        corner = centred(middle(shape, self.positions(index)), shape, self._shape)
+        return inside(corner, self._shape, shape)[1]
 
 
 def view(path):

@@ -1,4 +1,4 @@
-"""How cases come to the network, and how its answers come together: a case at a time, or a slice at a time.
+"""How cases come to the network, and how its answers come together: a case at a time, or a slice or patch of it.
 
 An item is what the network is fed with: the whole of a prepared case, or a part of it. Dimensions: X, Y, Z voxels of a
 prepared case; U, V, W of an item, along the same axes; C input channels; K classes.
@@ -8,12 +8,21 @@ import itertools
 
 import numpy as np
 
+from utils import sliding_window
+
 
 def feeding_of(params):
-    """What the params ask for: a ``Whole`` or ``Slices``."""
+    """What the params ask for: a ``Whole``, ``Slices`` or ``Patches``."""
     if params["model"] == "unet":
         return Slices(params["input_shape"], "xyz".index(params["slice_axis"]))
+    if params["sampling"] == "patch":
+        return Patches(params["input_shape"], params["patch_overlap"], params["cache_dir"])
     return Whole(params["input_shape"])
+
+
+def fit_of(params):
+    """How cases are prepared: the ``fit`` of ``utils.fitting``."""
+    return "spacing" if params["sampling"] == "patch" else params["fit"]
 
 
 class Whole:
@@ -58,6 +67,41 @@ class Slices(Whole):
 
     def together(self, shape, parts):
         return np.concatenate([probabilities for _, probabilities in parts], axis=self.axis)
+
+
+class Patches(Whole):
+    """Windows of one shape are the items, which overlap; where a case is the smaller one, there is one of them.
+
+    Args:
+        shape: (U, V, W).
+        overlap: of two neighbours, as a share of the patch.
+        folder: where the probabilities of a large case may wait on disk until all of its patches are predicted.
+
+    Attributes:
+        filling: the values of the channels, float32 [C] or one for all, around a case that is smaller than a patch.
+    """
+
+    def __init__(self, shape, overlap, folder):
+        super().__init__(shape)
+        self.case_shape = (None, None, None)
+        self.filling = 0.0
+        self._overlap, self._folder = overlap, folder
+
+    def corners(self, shape):
+        return sliding_window.windows(shape, self.item_shape, self._overlap)
+
+    def cut(self, array, corner):
+        """The item at a corner of an image [X, Y, Z, C], or of a label [X, Y, Z]: a new array [U, V, W, ...]."""
+        return sliding_window.cut(array, corner, self.item_shape, self.filling if array.ndim > 3 else 0)
+
+    def together(self, shape, parts):
+        whole = None
+        for corner, probabilities in parts:
+            if whole is None:
+                layout = shape, self.item_shape, self._overlap
+                whole = sliding_window.Stitched(*layout, classes=probabilities.shape[-1], folder=self._folder)
+            whole.put(corner, probabilities)
+        return whole.result()
 
 
 def items_of(image, feeding):

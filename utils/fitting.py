@@ -5,7 +5,7 @@ Dimensions: X, Y, Z voxels of the network's grid; X', Y', Z' of the scan's own; 
 With ``--fit resize`` the network's grid spans the scan's field of view. With ``--fit pad`` the scan is first brought
 to a spacing, over the same field of view; what is then missing or too much is padded or cropped, on both sides alike.
 Along an axis where ``input_shape`` is None the scan keeps its own slices: neither their distance nor their number
-changes.
+changes. Where patches are cut out of the scan, which is the ``fit`` "spacing", it is brought to the spacing alone.
 """
 
 import numpy as np
@@ -83,10 +83,10 @@ def resampled_shape(image, settings):
 def shape_before_padding(size, spacing, settings):
     """The same of a scan of that size (voxels) and spacing (mm)."""
     wanted = settings["input_shape"]
-    if settings["fit"] == "pad":
-        extents = np.multiply(size, spacing)
+    if settings["fit"] != "resize":
         # A header's spacing has six digits or so: 0.99999 mm are one voxel of 1 mm.
-        wanted = np.where(np.equal(wanted, None), None, np.maximum(1, np.round(extents / settings["spacing"])))
+        at_spacing = np.maximum(1, np.round(np.multiply(size, spacing) / settings["spacing"]))
+        wanted = np.where(np.equal(wanted, None), None, at_spacing) if settings["fit"] == "pad" else at_spacing
     return tuple(int(own if voxels is None else voxels) for own, voxels in zip(size, wanted))
 
 

@@ -13,6 +13,8 @@ from utils.scans import read_grid
 PERCENT_WITH_ROOM = 75
 # Two float32 activations of 16 channels at full resolution alone are 2 GB of these, in training.
 MOST_VOXELS = 2**24
+# Of a patch that is chosen here: as 64 x 64 x 64, of which a processor trains on two in a second or two.
+PATCH_VOXELS = 2**18
 
 
 def choose(params, cases):
@@ -22,7 +24,7 @@ def choose(params, cases):
     ([X, Y, Z] mm, or None).
     The spacing is the median of the images. To be padded, images get the room that at least three in four of them need
     along each axis; to be resized, the nearest to the size of the median image; both in multiples of what the network
-    divides by.
+    divides by. Patches have the size of the median image, or a smaller one of about its proportions.
 
     Raises:
         UserError: an image cannot be read, the chosen size is far beyond what can be trained on, or the parts to train
@@ -52,6 +54,8 @@ def _input(params, cases):
     if params["fit"] == "pad" and spacing is None:
         spacing = np.maximum(np.median(spacings, axis=0).round(6), SPACINGS[0]).tolist()
     if shape == "auto":
+        if params["sampling"] == network_params.PATCH:
+            return _patch(np.median(np.round(sizes * spacings / spacing), axis=0), _step(params)), spacing
         shape = _flat(params, _shape(sizes * spacings, spacing, np.median(spacings, axis=0), _step(params)))
         _refuse_too_large(shape, spacing)
     return shape, spacing
@@ -75,6 +79,16 @@ def _shape(extents, spacing, median_spacing, step):
     else:
         steps = np.ceil(np.percentile(np.round(extents / spacing), PERCENT_WITH_ROOM, axis=0) / step)
     return [int(count) * step for count in np.maximum(1, steps)]
+
+
+def _patch(size, step):
+    """Whole multiples of ``step`` voxels, no more than PATCH_VOXELS together where that can be, for a median image."""
+    shape = [int(count) * step for count in np.maximum(1, np.ceil(size / step))]
+    while memory.voxels(shape) > PATCH_VOXELS and max(shape) > step:
+        # The axis that has lost least so far.
+        share = [length / whole if length > step else 0.0 for length, whole in zip(shape, size)]
+        shape[int(np.argmax(share))] -= step
+    return shape
 
 
 def _refuse_too_large(shape, spacing):

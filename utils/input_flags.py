@@ -3,6 +3,9 @@
 from utils.flag import Flag
 from utils.flag_values import KNOTS, LARGEST_SIDE, SPACINGS, SWITCH, choice, real, strength, whole
 
+# More takes hundreds of patches for the place of one.
+MOST_OVERLAP = 0.9
+
 IMAGES = (
     Flag(
         "input_shape",
@@ -37,9 +40,31 @@ IMAGES = (
         "spacing",
         real(lambda value: SPACINGS[0] <= value <= SPACINGS[1], "from {:g} to {:g}".format(*SPACINGS)),
         None,
-        "voxel size for --fit pad, in mm along the image's own axes (default: the median of the training images)",
+        "voxel size for --fit pad and --sampling patch, in mm along the image's own axes (default: the median of the "
+        "training images)",
         (3, 3),
         ("X", "Y", "Z"),
+    ),
+    Flag(
+        "sampling",
+        choice("resize", "patch"),
+        "resize",
+        "what V-Net sees of an image: all of it, brought to --input_shape; or patches of --input_shape of the image at "
+        "--spacing, in training at random places, in prediction all of them one beside the other",
+    ),
+    Flag(
+        "foreground_share",
+        real(lambda value: 0 <= value <= 1, "from 0 to 1"),
+        0.33,
+        "--sampling patch: share of the training patches that are centred on a structure, small structures as often as "
+        "large ones; the others lie anywhere",
+    ),
+    Flag("patches_per_case", whole(1), 1, "--sampling patch: patches of each training image in an epoch"),
+    Flag(
+        "patch_overlap",
+        real(lambda value: 0 <= value <= MOST_OVERLAP, "from 0 to {:g}".format(MOST_OVERLAP)),
+        0.5,
+        "--sampling patch: overlap of two neighbouring patches in evaluation and prediction, as a share of the patch",
     ),
     Flag("slice_axis", choice("x", "y", "z"), "z", "axis across which --model unet cuts volumes into slices"),
     Flag(

@@ -1,4 +1,4 @@
-"""What training draws from: cases, or slices of them, each changed at random.
+"""What training draws from: cases, or slices or patches of them, each changed at random.
 
 Dimensions: U, V, W voxels of an item, or of the part of it that is trained on; C input channels.
 """
@@ -7,7 +7,11 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from utils import patches
 from utils.augmentation import augmented
+
+# Sets the random numbers of a patch's place apart from those of its changes.
+PLACE = 1
 
 
 class Example(NamedTuple):
@@ -85,3 +89,43 @@ class SliceItems(Items):
     def order(self, random):
         drawn = random.permutation(self._empty)[: self._empty_drawn]
         return random.permutation(np.concatenate([self._filled, drawn]))
+
+
+class PatchItems(Items):
+    """Of every case some patches are items, at other places in each epoch.
+
+    Args:
+        foreground_share: the share of the patches that are centred on a voxel of a structure.
+        patches_per_case: how many patches of a case there are in an epoch.
+    """
+
+    def __init__(self, volumes, feeding, class_weights=None, foreground_share=0.0, patches_per_case=1):
+        super().__init__(volumes, feeding, class_weights)
+        self._share, self._each = foreground_share, patches_per_case
+
+    def __len__(self):
+        return len(self.volumes) * self._each
+
+    def order(self, random):
+        cases = random.permutation(np.repeat(np.arange(len(self.volumes)), self._each))
+        # A number tells of a case, and whether the patch is to be centred on one of its structures.
+        return 2 * cases + patches.on_structures(len(cases), self._share, random)
+
+    def case_name(self, number):
+        return self.volumes.kept[number // 2].case.name
+
+    def example(self, number, draw):
+        case, on_structure = divmod(int(number), 2)
+        image, label = self.volumes.image(case), self.volumes.label(case)
+        positions = self.volumes.positions(case) if on_structure else ()
+        random = np.random.RandomState([draw.seed, PLACE])
+        corner = patches.corner(label.shape, self.feeding.item_shape, positions, random)
+        return self._changed(case, image, label, corner, draw)
+
+    def _changed(self, case, image, label, corner, draw):
+        shape, filling = self.feeding.item_shape, self.feeding.filling
+        if self._class_weights is None:
+            return Example(*patches.changed_patch(image, label, corner, shape, filling, draw))
+        borders = [self.volumes.borders(case)]
+        image, label = patches.changed_patch(image, label, corner, shape, filling, draw, borders)
+        return Example(image[..., :-1], label, self._class_weights[label] + image[..., -1])

@@ -8,6 +8,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
+from utils import foreground
 from utils.border_weights import border_weights
 from utils.environment import share_of_cores
 from utils.errors import CannotWrite, UserError, attempted, unusable
@@ -25,8 +26,9 @@ READ_AT_ONCE = 1 << 20
 class Kept(NamedTuple):
     """A case, the .npy files of its float32 [X, Y, Z, C] image and its uint8 [X, Y, Z] label (or None), and its hash.
 
-    ``content`` is that of the case's own files, 32 hexadecimal digits; ``borders`` the .npy file of what borders add to
-    the weights of its voxels, float32 [X, Y, Z], where the settings ask for it.
+    ``content`` is that of the case's own files, 32 hexadecimal digits. Where the settings ask for them, ``borders`` is
+    the .npy file of what borders add to the weights of its voxels, float32 [X, Y, Z], and ``positions`` that of some
+    voxels of its structures, those of ``utils.foreground``.
     """
 
     case: Case
@@ -34,6 +36,7 @@ class Kept(NamedTuple):
     label: Optional[str]
     content: Optional[str] = None
     borders: Optional[str] = None
+    positions: Optional[str] = None
 
 
 def keep(cases, settings, directory, progress=None, later=()):
@@ -91,6 +94,7 @@ def _keep_case(case, settings, directory):
         _save(kept.image, image)
         if label is not None:
             _save(kept.label, label)
+    kept = _with_positions(kept, settings) if settings.get("positions") else kept
     return _with_borders(kept, settings) if settings.get("borders") else kept
 
 
@@ -110,6 +114,16 @@ def _with_borders(kept, settings):
         slices = np.moveaxis(label, axes, range(len(axes)))
         weights = np.stack([border_weights(one) for one in slices]) if axes else border_weights(label)
         _save(kept.borders, np.moveaxis(weights, range(len(axes)), axes))
+    return kept
+
+
+def _with_positions(kept, settings):
+    kept = kept._replace(positions=kept.label.replace(".label.npy", ".positions.npy"))
+    if not _is_whole(kept.positions, (None, 4), np.int32):
+        label = np.load(kept.label, mmap_mode="r", allow_pickle=False)
+        # A case has the same ones whatever the run, and others than every other case.
+        seed = [int(kept.content[first : first + 8], 16) for first in range(0, len(kept.content), 8)]
+        _save(kept.positions, foreground.positions(label, settings["classes"], seed))
     return kept
 
 

@@ -15,6 +15,7 @@ FILE_NAME = "params.json"
 # What the network and its input need: another value would be another network.
 MODEL_SETTINGS = (
     "model",
+    "sampling",
     "input_shape",
     "fit",
     "spacing",
@@ -49,6 +50,8 @@ RUN_SETTINGS = (
     "weight_averaging",
     "dropout",
     "empty_slices",
+    "foreground_share",
+    "patches_per_case",
     "lr_scaling",
     "lr_warmup_epochs",
     "batch_size",
@@ -83,6 +86,7 @@ LATER_SETTINGS = (
         "lr_schedule",
         "lr_warmup_steps",
     )
+    + ("sampling", "foreground_share", "patches_per_case")
     + ("model", "slice_axis", "levels", "filters", "padding", "dropout", "empty_slices")
     + ("weight_decay", "weight_averaging", "lr_scaling", "lr_warmup_epochs", "flip_axes", "folds")
     + tuple(name for name in RUN_SETTINGS if name.startswith("augment_"))

@@ -5,6 +5,8 @@ from utils.flag import shown
 from utils.network_flags import OWN_FLAGS, UNET
 
 SHAPES = ("input_shape", "crop_shape")
+PATCH = "patch"
+PATCH_FLAGS = ("foreground_share", "patches_per_case", "patch_overlap")
 
 
 def in_three_axes(given, settings):
@@ -26,12 +28,29 @@ def check(params, given):
         for name in names:
             if name in given and params["model"] != model:
                 raise UserError("--{}: belongs to --model {}: add that or leave this out".format(name, model))
+    _check_sampling(params, given)
     if params["spacing"] is not None and params["fit"] != "pad":
-        raise UserError("--spacing: belongs to --fit pad: add that or leave this out")
+        raise UserError("--spacing: belongs to --fit pad or --sampling patch: add one or leave this out")
     if params["model"] == UNET:
         _check_unet(params, given)
     else:
         _check_vnet(params)
+
+
+def for_patches(params):
+    """What the params of ``--sampling patch`` have instead of what a recipe says of whole images: a dict."""
+    return {"fit": "pad", "crop_shape": None} if params["sampling"] == PATCH else {}
+
+
+def _check_sampling(params, given):
+    if params["sampling"] == PATCH and params["model"] == UNET:
+        raise UserError("--sampling patch: belongs to --model vnet: U-Net sees slices, leave one of the two out")
+    does_not_go = ("fit", "crop_shape") if params["sampling"] == PATCH else PATCH_FLAGS
+    for name in does_not_go:
+        if name in given:
+            told = "does not go with" if params["sampling"] == PATCH else "belongs to"
+            advice = "leave one of the two out" if params["sampling"] == PATCH else "add that or leave this out"
+            raise UserError("--{}: {} --sampling patch: {}".format(name, told, advice))
 
 
 def step(params):

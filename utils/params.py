@@ -61,6 +61,7 @@ def _completed(given, stored):
     params.update(dict(bound, **given), prediction_batch_size=given.get("batch_size"))
     params["flip_axes"] = network_params.flip_axes(params)
     params.update((name, stored.get(name)) for name in LEARNED_SETTINGS)
+    params.update((name, value) for name, value in network_params.for_patches(params).items() if name not in given)
     _complete_folders(params)
     return params
 

@@ -4,8 +4,6 @@ Dimensions: X, Y, Z voxels along the image's axes; C channels. A patch is told b
 (x, y, z), as are the windows of ``utils.sliding_window``.
 """
 
-from typing import NamedTuple, Tuple
-
 import numpy as np
 
 from utils.augmentation import augmented
@@ -16,53 +14,55 @@ from utils.warping import backwards, moves
 ELASTIC_REACH = 3.0
 
 
-class Spot(NamedTuple):
-    """Where in a case a patch lies, whatever the case is: numbers from 0 to below 1."""
+def on_structures(count, share, random):
+    """Which of so many patches in a row are centred on a structure: bool [count].
 
-    on_structure: bool  # centred on a voxel of a structure, where the case has any; else anywhere
-    structure: float  # which of the case's structures, each as likely as any other
-    voxel: float  # which of its voxels
-    place: Tuple[float, float, float]  # along x, y and z, of a patch that may lie anywhere
-
-
-def spots(count, share, random):
-    """A list of ``count`` Spots, of which each run of n has n times ``share`` on structures, up to less than one more.
-
-    Args:
-        count: patches.
-        share: of the patches that are centred on a structure.
-        random: np.random.RandomState, from which the same numbers are taken whatever the share.
+    Each run of n has n times ``share`` of them, up to less than one more or less. ``random``: np.random.RandomState.
     """
     # Where in the row the first of them is, is drawn: of few patches the share holds on the average.
-    reached = np.floor(np.arange(count + 1) * share + random.rand())
-    values = random.rand(count, 5).tolist()
-    return [Spot(bool(on), *row[:2], place=tuple(row[2:])) for on, row in zip(np.diff(reached) > 0, values)]
+    return np.diff(np.floor(np.arange(count + 1) * share + random.rand())) > 0
 
 
-def corner(spot, shape, patch, positions):
-    """Where the patch of a Spot begins in a case of ``shape``: whole numbers (x, y, z).
+def corner(shape, patch, positions, random):
+    """Where a patch begins in a case of ``shape``: whole numbers (x, y, z).
 
-    It lies within the case, but along axes on which the case is smaller: there the case is in its middle.
+    It is centred on a voxel of a structure, as far as it lies within the case: each structure of the case is as likely
+    as any other, each of its voxels too. Without positions it lies anywhere. Along axes on which the case is smaller,
+    the case is in the patch's middle.
 
     Args:
-        spot: a ``Spot``.
         shape: X, Y, Z of the case.
         patch: X, Y, Z of the patch.
-        positions: those of ``utils.foreground``, int32 [N, 4].
+        positions: those of ``utils.foreground``, int32 [N, 4], or none.
+        random: np.random.RandomState.
     """
+    if len(positions):
+        value = random.choice(np.unique(positions[:, 0]))
+        begin, end = (np.searchsorted(positions[:, 0], value, side) for side in ("left", "right"))
+        return centred(positions[random.randint(begin, end), 1:], shape, patch)
+    room = np.maximum(np.subtract(shape, patch), 0)
+    return _placed([random.randint(size + 1) for size in room], shape, patch)
+
+
+def centred(voxel, shape, patch):
+    """Where a patch about a voxel begins, as near as it can within a case of ``shape``: (x, y, z)."""
+    return _placed(np.asarray(voxel) - np.array(patch) // 2, shape, patch)
+
+
+def _placed(first, shape, patch):
     room = np.subtract(shape, patch)
-    first = np.floor(np.multiply(spot.place, np.maximum(room, 0) + 1)).astype(int)
-    if spot.on_structure and len(positions):
-        structures = positions[:, 0]
-        values = np.unique(structures)
-        value = values[int(spot.structure * len(values))]
-        begin, end = (np.searchsorted(structures, value, side) for side in ("left", "right"))
-        centre = positions[begin + int(spot.voxel * (end - begin)), 1:]
-        first = np.clip(centre - np.array(patch) // 2, 0, np.maximum(room, 0))
-    return tuple(np.where(room < 0, -(-room // 2), first).tolist())
+    return tuple(np.where(room < 0, -(-room // 2), np.clip(first, 0, np.maximum(room, 0))).tolist())
 
 
-def changed_patch(image, label, window, patch, filling, draw):
+def middle(shape, positions):
+    """The voxel of a structure that is nearest to the mean of all, or a case's own middle: (x, y, z)."""
+    if not len(positions):
+        return tuple(size // 2 for size in shape)
+    voxels = positions[:, 1:].astype(np.float64)
+    return tuple(positions[np.square(voxels - voxels.mean(axis=0)).sum(axis=1).argmin(), 1:].tolist())
+
+
+def changed_patch(image, label, window, patch, filling, draw, more=()):
     """A patch of a case after the changes of a ``utils.augmentation.Draw``: image float32 [x, y, z, C], label uint8.
 
     Only as much is read and changed as the patch takes. Around the case, rotations and the like find its outermost
@@ -75,11 +75,15 @@ def changed_patch(image, label, window, patch, filling, draw):
         patch: its voxels along x, y and z.
         filling: float32 [C], the values around a case that is smaller than the patch; its label is 0 there.
         draw: a ``Draw``, whose crop does not matter.
+        more: arrays float32 [X, Y, Z] that move as the image does, as channels at its end; 0 around the case.
     """
     around = margin(draw, patch)
     first = [start - more for start, more in zip(window, around)]
     region = [length + 2 * more for length, more in zip(patch, around)]
-    image, label = (surrounded(array, first, region, patch, value) for array, value in ((image, filling), (label, 0)))
+    image, label = surrounded(image, first, region, patch, filling), surrounded(label, first, region, patch, 0)
+    if more:
+        channels = [surrounded(array, first, region, patch, 0)[..., np.newaxis] for array in more]
+        image = np.concatenate([image] + channels, axis=-1)
     return augmented(image, label, draw._replace(crop=tuple(patch), place=(0.5, 0.5, 0.5)))
 
 

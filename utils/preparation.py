@@ -5,11 +5,14 @@ import numpy as np
 from utils import border_weights, ct_intensities, data_loader
 from utils.environment import threads
 from utils.errors import UserError, unusable
-from utils.feeding import feeding_of
-from utils.items import Items, SliceItems
+from utils.feeding import Patches, feeding_of, fit_of
+from utils.items import Items, PatchItems, SliceItems
 from utils.kept_copy import keep
 from utils.modes import uses_held_out
-from utils.normalization import clipped_channels
+from utils.normalization import clipped_channels, filling
+
+# Of a held-out case, along each axis.
+MEASURED_PATCHES = 2
 
 
 class Preparation:
@@ -29,14 +32,21 @@ class Preparation:
         self.feeding = feeding_of(params)
         self.settings = {
             "input_shape": list(self.feeding.case_shape),
-            "fit": params["fit"],
+            "fit": fit_of(params),
             "spacing": params["spacing"],
             "resize_interpolator": params["resize_interpolator"],
-            "intensities": params["intensities"],
+            "intensities": None,
             "classes": len(params["labels"]),
             "channels": len(params["modalities"]),
         }
         self._params, self._workers, self._progress = params, workers, progress
+        self.use_intensities(params["intensities"])
+
+    def use_intensities(self, channels):
+        """Normalise images from now on by what ``utils.ct_intensities`` found of their channels, or None."""
+        self.settings["intensities"] = channels
+        if channels is not None:
+            self.feeding.filling = np.array([filling(channel) for channel in channels], np.float32)
 
     def volumes(self, cases, description, trained_on=False):
         """The ``utils.data_loader.Volumes`` of cases that are this worker's; with all that ``items`` of them needs.
@@ -55,7 +65,7 @@ class Preparation:
         """
         training, held_out, predicted = map(self._workers.share, (job.training, job.held_out, job.predicted))
         used = training + (held_out if uses_held_out(self._params) else ())
-        kept = self._kept_by_all(used, "preparing cases", predicted, borders=self._weighs_voxels())
+        kept = self._kept_by_all(used, "preparing cases", predicted, self._beside())
         return data_loader.Volumes(kept[: len(training)]), data_loader.Volumes(kept[len(training) :])
 
     def items(self, volumes):
@@ -63,7 +73,29 @@ class Preparation:
         weights = self._class_weights(volumes) if self._weighs_voxels() else None
         if self._params["model"] == "unet":
             return SliceItems(volumes, self.feeding, weights, self._params["empty_slices"])
+        if self._samples_patches():
+            share, each = self._params["foreground_share"], self._params["patches_per_case"]
+            return PatchItems(volumes, self.feeding, weights, share, each)
         return Items(volumes, self.feeding, weights)
+
+    def measured(self, held_out):
+        """What of the held-out cases is measured while a model is trained: Volumes, and how they come to the network.
+
+        Where patches are trained on, that is a part of each case, as large as two patches side by side along each axis.
+        """
+        if not self._samples_patches():
+            return held_out, self.feeding
+        feeding = Patches(self.feeding.item_shape, 0.0, self._params["cache_dir"])
+        feeding.filling = self.feeding.filling
+        shape = [MEASURED_PATCHES * size for size in feeding.item_shape]
+        return data_loader.Parts(held_out.kept, shape), feeding
+
+    def _samples_patches(self):
+        return self._params["sampling"] == "patch"
+
+    def _beside(self):
+        """What training needs beside images and labels, settings of ``utils.kept_copy``."""
+        return {"borders": self._weighs_voxels(), "positions": self._samples_patches()}
 
     def _weighs_voxels(self):
         return self._params["loss"] == "weighted_ce"
@@ -83,7 +115,7 @@ class Preparation:
         chosen = clipped_channels(self._params["data_normalization"], self._params["modalities"])
         if any(chosen) and self.settings["intensities"] is None:
             everyones = self._workers.gather(self._intensities(job))
-            self.settings["intensities"] = ct_intensities.figures(everyones, chosen)
+            self.use_intensities(ct_intensities.figures(everyones, chosen))
         return self.settings["intensities"]
 
     def _intensities(self, job):
@@ -99,9 +131,9 @@ class Preparation:
         self._go_on_together(unusable(errors, len(own)) if errors else None)
         return np.concatenate([np.zeros((0, self.settings["channels"]))] + found)
 
-    def _kept_by_all(self, cases, description, later=(), borders=False):
+    def _kept_by_all(self, cases, description, later=(), beside=None):
         with self._progress(len(cases) + len(later), description, "cases") as progress:
-            kept, error = self._kept(cases, progress, later, borders)
+            kept, error = self._kept(cases, progress, later, beside or {})
         self._go_on_together(error)
         return kept
 
@@ -111,8 +143,8 @@ class Preparation:
         if self._workers.gather([[error is not None]]).any():
             raise error or UserError("worker {}: stopped, since another one cannot go on".format(self._workers.rank))
 
-    def _kept(self, cases, progress, later, borders):
-        folder, settings = self._params["cache_dir"], dict(self.settings, borders=borders)
+    def _kept(self, cases, progress, later, beside):
+        folder, settings = self._params["cache_dir"], dict(self.settings, **beside)
         try:
             return keep(cases, settings, folder, lambda done, total: progress.update(), later), None
         except UserError as error:

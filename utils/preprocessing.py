@@ -59,7 +59,7 @@ def read_scan(case, settings):
 def check_memory(path, size, spacing, settings):
     """Raises UserError where a scan of that size (voxels) and spacing (mm) is too large once it is resampled."""
     shape = shape_before_padding(size, spacing, settings)
-    flag, advice = ("spacing", "larger") if settings["fit"] == "pad" else ("input_shape", "smaller")
+    flag, advice = ("spacing", "larger") if settings["fit"] != "resize" else ("input_shape", "smaller")
     memory.refuse_beyond(
         memory.voxels(shape) * settings["channels"] * memory.FLOAT,
         "--%s %s: %s would have %s voxels, which take"

@@ -26,6 +26,7 @@ RECIPES = {
     ("tuned", UNET): {
         "input_shape": "auto",
         "fit": "pad",
+        "data_normalization": "auto",
         "filters": 16,
         "padding": "same",
         "dropout": 0.0,

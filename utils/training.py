@@ -158,10 +158,11 @@ class Training:
         return int(step), state
 
     def _evaluation_hook(self, plan, held_out, state):
+        volumes, feeding = self._preparation.measured(held_out)
         return EvaluationHook(
             workers=self.workers,
-            volumes=held_out,
-            feeding=self._preparation.feeding,
+            volumes=volumes,
+            feeding=feeding,
             channels=len(self.params["modalities"]),
             network=functools.partial(probabilities_of, params=self.params),
             structures=self.structures,
