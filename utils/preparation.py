@@ -54,8 +54,7 @@ class Preparation:
         Raises:
             UserError: some cannot be used, be they this worker's or another's.
         """
-        borders = trained_on and self._weighs_voxels()
-        return data_loader.Volumes(self._kept_by_all(cases, description, borders=borders))
+        return data_loader.Volumes(self._kept_by_all(cases, description, beside=self._beside() if trained_on else None))
 
     def training_volumes(self, job):
         """The Volumes of this worker's training cases, and of its held-out ones where they are to be used.
