@@ -5,8 +5,9 @@ import pytest
 from plans import images_of, plan_of, whole
 
 from utils.augmentation import Augmentation, augmented, flipped
-from utils.data_loader import TrainingPlan, repeated_images, streamed_dataset, training_batch, training_dataset
+from utils.data_loader import Parts, TrainingPlan, repeated_images, streamed_dataset, training_batch, training_dataset
 from utils.feeding import Whole
+from utils.foreground import positions
 from utils.tf_runtime import tf
 
 SHAPE = (4, 3, 5)
@@ -345,3 +346,25 @@ class TestRepeatedImages:
         volumes = kept_volumes(3, SHAPE)
         images = list(repeated_images(volumes, Whole(SHAPE), count))
         assert [index_of(volumes, image) for image in images] == [number % 3 for number in range(count)]
+
+
+class TestParts:
+    """What is measured of held-out cases while patches are trained on."""
+
+    @pytest.fixture
+    def parts(self, kept_volumes):
+        volumes = kept_volumes(2, (20, 6, 12), channels=2)
+        label = np.zeros((20, 6, 12), np.uint8)
+        label[15:18, 2:4, 1:3] = 2
+        for kept, voxels in zip(volumes.kept, (label, 0 * label)):
+            np.save(kept.label, voxels)
+            np.save(kept.label + ".npy", positions(voxels, 3, 0))
+        return volumes, Parts([kept._replace(positions=kept.label + ".npy") for kept in volumes.kept], (8, 8, 8))
+
+    def test_hold_the_structures_or_lie_in_the_middle(self, parts):
+        volumes, parts = parts
+        assert len(parts) == 2
+        np.testing.assert_array_equal(parts.label(0), volumes.label(0)[12:20, :, :8])
+        np.testing.assert_array_equal(parts.image(0), volumes.image(0)[12:20, :, :8])
+        np.testing.assert_array_equal(parts.image(1), volumes.image(1)[6:14, :, 2:10])
+        assert parts.label(0).shape == (8, 6, 8) and np.count_nonzero(parts.label(0)) == 12

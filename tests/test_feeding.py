@@ -3,7 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from utils.feeding import Slices, Whole, feeding_of, items_of, put_together
+from utils import sliding_window
+from utils.feeding import Patches, Slices, Whole, feeding_of, fit_of, items_of, put_together
 
 SHAPES = [(5, 7, 4), (5, 7, 1), (5, 7, 9)]
 AXES = pytest.mark.parametrize("axis", [0, 1, 2])
@@ -41,6 +42,38 @@ class TestSlices:
     @AXES
     def test_a_case_keeps_its_number_of_slices(self, axis):
         assert slices_of(axis).case_shape == tuple([5, 7][:axis] + [None] + [5, 7][axis:])
+
+
+class TestPatches:
+    SHAPES = [(9, 7, 4), (3, 12, 8), (5, 5, 5)]
+
+    def feeding(self, tmp_path, overlap=0.5):
+        return Patches([5, 6, 4], overlap, str(tmp_path))
+
+    def test_a_case_has_any_size(self, tmp_path):
+        assert self.feeding(tmp_path).case_shape == (None, None, None)
+        assert self.feeding(tmp_path).item_shape == (5, 6, 4)
+
+    def test_around_a_smaller_case_is_what_there_is_around_its_channels_and_no_structure(self, tmp_path):
+        feeding = self.feeding(tmp_path)
+        feeding.filling = np.array([-2.0, 3.0], np.float32)
+        image, label = np.ones((3, 6, 4, 2), np.float32), np.ones((3, 6, 4), np.uint8)
+        (corner,) = feeding.corners(label.shape)
+        np.testing.assert_array_equal(feeding.cut(image, corner)[:, 0, 0], [[-2, 3], [1, 1], [1, 1], [1, 1], [-2, 3]])
+        np.testing.assert_array_equal(feeding.cut(label, corner)[:, 0, 0], [0, 1, 1, 1, 0])
+
+    @pytest.mark.parametrize("in_memory", [0, 1 << 27])
+    @pytest.mark.parametrize("overlap", [0.0, 0.5, 0.8])
+    def test_of_all_cases_come_back_what_was_cut(self, tmp_path, monkeypatch, overlap, in_memory):
+        monkeypatch.setattr(sliding_window, "IN_MEMORY", in_memory)
+        feeding = self.feeding(tmp_path, overlap)
+        images = [np.random.RandomState(0).rand(*shape + (2,)).astype(np.float32) for shape in self.SHAPES]
+        cases = iter(list(enumerate(self.SHAPES)))
+        items = itertools.chain.from_iterable(items_of(image, feeding) for image in images)
+        found = list(put_together(items, lambda: next(cases), feeding))
+        assert [number for number, _ in found] == [0, 1, 2]
+        for (_, whole), image in zip(found, images):
+            np.testing.assert_allclose(whole, image, atol=1e-6)
 
 
 class TestPutTogether:
@@ -82,7 +115,7 @@ class TestPutTogether:
 
 class TestFeedingOf:
     def test_vnet_sees_whole_cases(self):
-        feeding = feeding_of({"model": "vnet", "input_shape": [8, 6, 4], "slice_axis": "x"})
+        feeding = feeding_of({"model": "vnet", "input_shape": [8, 6, 4], "slice_axis": "x", "sampling": "resize"})
         assert type(feeding) is Whole and feeding.item_shape == (8, 6, 4)
 
     @AXES
@@ -90,3 +123,10 @@ class TestFeedingOf:
         shape = list(slices_of(axis).item_shape)
         feeding = feeding_of({"model": "unet", "input_shape": shape, "slice_axis": "xyz"[axis]})
         assert feeding.case_shape == slices_of(axis).case_shape and feeding.axis == axis
+
+    def test_vnet_sees_patches_of_cases_at_their_spacing(self, tmp_path):
+        params = {"model": "vnet", "input_shape": [8, 6, 4], "sampling": "patch", "fit": "pad"}
+        feeding = feeding_of(dict(params, patch_overlap=0.25, cache_dir=str(tmp_path)))
+        assert type(feeding) is Patches and feeding.item_shape == (8, 6, 4)
+        assert feeding.corners((14, 6, 4)) == [(0, 0, 0), (6, 0, 0)]
+        assert fit_of(params) == "spacing" and fit_of(dict(params, sampling="resize")) == "pad"

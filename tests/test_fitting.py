@@ -194,3 +194,56 @@ class TestSlabs:
         expected = restore_slab(whole, 0, whole.shape[:3], self.SHAPE, range(9))
         monkeypatch.setattr(fitting, "VALUES_AT_ONCE", 1)
         np.testing.assert_array_equal(restore_probabilities(*scan), expected)
+
+
+class TestSpacing:
+    """Where patches are cut out, a scan is brought to the spacing, whatever its size."""
+
+    SETTINGS = {"input_shape": [None] * 3, "fit": "spacing", "spacing": [0.5, 2.0, 1.0], "classes": CLASSES}
+
+    @pytest.mark.parametrize("direction", sorted(DIRECTIONS))
+    def test_images_labels_and_what_comes_back(self, direction):
+        chosen = dict(self.SETTINGS, resize_interpolator="linear")
+        image = image_of(scan(shape=(5, 8, 6)), direction, (1.0, 1.0, 3.0))
+        label = image_of(labels((5, 8, 6)), direction, (1.0, 1.0, 3.0))
+        assert resampled_shape(image, chosen) == (10, 4, 18)
+        assert fit_image(image, chosen, unchanged).shape == fit_label(label, chosen).shape == (10, 4, 18)
+        probabilities = one_hot(labels((10, 4, 18)))
+        restored = restore_probabilities(probabilities, image, chosen)
+        assert restored.shape == (5, 8, 6, CLASSES)
+        np.testing.assert_allclose(restored.sum(axis=-1), 1.0, atol=1e-5)
+
+    def test_a_scan_at_the_spacing_keeps_its_voxels(self):
+        chosen = dict(self.SETTINGS, resize_interpolator="linear", spacing=[0.7, 1.1, 2.9])
+        volume = scan(shape=(5, 8, 6))
+        np.testing.assert_array_equal(fit_image(image_of(volume), chosen, unchanged), volume)
+        values = labels((5, 8, 6))
+        np.testing.assert_array_equal(fit_label(image_of(values), chosen), values)
+        np.testing.assert_array_equal(restore_probabilities(one_hot(values), image_of(volume), chosen), one_hot(values))
+
+
+class Watched:
+    """An array that tells which of its slices along z are read."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.read = array, array.shape, array.dtype, set()
+
+    def __getitem__(self, key):
+        self.read |= set(range(self.shape[2])[key[2]])
+        return self.array[key]
+
+
+class TestSlices:
+    @pytest.mark.parametrize("spacing", [[0.7, 1.1, 2.9], [0.7, 1.1, 1.5], [0.7, 1.1, 6.0]])
+    @pytest.mark.parametrize("input_shape, fit", [([None] * 3, "spacing"), ([6, 9, 70], "pad"), ([4, 4, 30], "pad")])
+    def test_no_more_is_read_than_what_lies_around_a_slab(self, monkeypatch, spacing, input_shape, fit):
+        monkeypatch.setattr(fitting, "VALUES_AT_ONCE", 1)
+        image = image_of(scan(shape=(5, 8, 40)))
+        chosen = {"input_shape": input_shape, "fit": fit, "spacing": spacing}
+        shape = [own or size for own, size in zip(input_shape, resampled_shape(image, chosen))]
+        probabilities = Watched(np.zeros(tuple(shape) + (CLASSES,), np.float32))
+        restored = Restored(probabilities, image, chosen)
+        for slices in restored.slabs:
+            probabilities.read.clear()
+            restored.slab(slices)
+            assert len(probabilities.read) <= 4

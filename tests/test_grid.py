@@ -129,3 +129,33 @@ class TestErrors:
         path.write_bytes(raw_nifti(spacing=(-1.0, 1.0, 1.0)))
         with pytest.raises(UserError, match=r"sizeless.nii: has voxels of the size -1 x 1 x 1: get the file again"):
             grid.choose(settings(fit="pad"), [Case("sizeless", str(path), None)])
+
+
+class TestPatches:
+    """Of a shape and a spacing of the median image, no larger than a processor trains on."""
+
+    def patch(self, cases, *grids, **changes):
+        chosen = settings(sampling="patch", fit="pad", input_shape="auto", **changes)
+        return grid.choose(chosen, cases(*grids))
+
+    def test_small_images_fit_into_one(self, cases):
+        chosen = self.patch(
+            cases, ((35, 51, 36), MILLIMETRES), ((33, 50, 30), MILLIMETRES), ((38, 56, 39), MILLIMETRES)
+        )
+        assert chosen == {"input_shape": [40, 56, 40], "crop_shape": None, "spacing": [1.0, 1.0, 1.0]}
+
+    @pytest.mark.parametrize("shape", [(128, 128, 100), (240, 240, 24), (300, 40, 40), (160, 9, 160)])
+    def test_large_ones_are_cut_into_patches_of_their_proportions(self, cases, monkeypatch, shape):
+        monkeypatch.setattr(grid, "PATCH_VOXELS", 2**15)
+        chosen = self.patch(cases, (shape, MILLIMETRES))["input_shape"]
+        assert 2**13 < np.prod(chosen) <= 2**15
+        assert all(size % 8 == 0 and 0 < size <= whole + 7 for size, whole in zip(chosen, shape))
+        assert chosen[np.argmax(shape)] >= max(chosen) - 8
+
+    def test_depend_on_the_spacing(self, cases):
+        chosen = self.patch(cases, ((40, 40, 40), MILLIMETRES), spacing=[2.0, 2.0, 1.0])
+        assert chosen["input_shape"] == [24, 24, 40]
+
+    def test_a_given_one_stays(self, cases):
+        chosen = settings(sampling="patch", fit="pad", input_shape=[16, 24, 8])
+        assert grid.choose(chosen, cases(((40, 40, 40), MILLIMETRES)))["input_shape"] == [16, 24, 8]

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from utils.augmentation import UNCHANGED, Augmentation, Draw, Intensity, augmented, draws
-from utils.feeding import Slices, Whole
-from utils.items import Items, SliceItems
+from utils.feeding import Patches, Slices, Whole
+from utils.foreground import positions
+from utils.items import Items, PatchItems, SliceItems
 
 SHAPE = (6, 5, 4)
 
@@ -119,3 +120,72 @@ class TestSliceItems:
         items = SliceItems(volumes, Slices(shape, axis))
         assert len(items) == 3 * SHAPE[axis]
         assert items.example(len(items) - 1, UNCHANGED).image.shape == shape + (2,)
+
+
+class TestPatchItems:
+    PATCH = (3, 2, 2)
+    STRONG = Augmentation((True,) * 3, rotation=20.0, scaling=0.2, elastic=0.5, noise=0.1, share=1.0, channels=2)
+
+    @pytest.fixture
+    def located(self, bordered):
+        """The volumes with some voxels of their structures beside them."""
+        for number, kept in enumerate(bordered.kept):
+            path = kept.image.replace(".image.npy", ".positions.npy")
+            np.save(path, positions(bordered.label(number), 3, number))
+            bordered.kept[number] = kept._replace(positions=path)
+        return bordered
+
+    def items(self, volumes, share=0.5, each=4, weights=None):
+        return PatchItems(volumes, Patches(self.PATCH, 0.5, "unused"), weights, share, each)
+
+    def test_an_epoch_has_as_many_of_each_case(self, located):
+        items = self.items(located)
+        assert len(items) == 12
+        order = items.order(random_state())
+        names = [items.case_name(number) for number in order]
+        assert sorted(names) == sorted(4 * ["case_0", "case_1", "case_2"])
+        assert sum(order % 2) == 6
+
+    @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+    def test_every_batch_has_its_share_on_structures(self, located, share):
+        for epoch in range(5):
+            order = self.items(located, share).order(np.random.RandomState(epoch))
+            for first in range(0, 12, 4):
+                assert sum(order[first : first + 4] % 2) == 4 * share
+
+    def test_a_patch_on_a_structure_has_some_of_it(self, located):
+        items = self.items(located)
+        for seed in range(30):
+            assert items.example(2 * 1 + 1, UNCHANGED._replace(seed=seed)).label.any()
+        elsewhere = [items.example(2 * 1, UNCHANGED._replace(seed=seed)).label.any() for seed in range(30)]
+        assert not all(elsewhere)
+
+    def test_is_a_part_of_its_case(self, located):
+        found = self.items(located).example(4, UNCHANGED._replace(seed=5))
+        image, label = located.image(2), located.label(2)
+        corners = np.ndindex(4, 4, 3)
+        parts = [tuple(slice(low, low + size) for low, size in zip(corner, self.PATCH)) for corner in corners]
+        matches = [part for part in parts if np.array_equal(image[part], found.image)]
+        assert len(matches) == 1
+        np.testing.assert_array_equal(found.label, label[matches[0]])
+
+    def test_follows_from_its_draw_alone(self, located):
+        one, other = draws(self.STRONG, 2, random_state())
+        items = self.items(located)
+        first, again, changed = (items.example(3, draw) for draw in (one, one, other))
+        np.testing.assert_array_equal(first.image, again.image)
+        np.testing.assert_array_equal(first.label, again.label)
+        assert first.image.shape == self.PATCH + (2,) and not np.array_equal(first.image, changed.image)
+
+    def test_weights_move_with_it(self, located):
+        weights = np.array([0.5, 2.0, 3.0], np.float32)
+        for seed in range(4):
+            draw = UNCHANGED._replace(seed=seed, flips=(True, False, True))
+            plain = self.items(located).example(5, draw)
+            weighed = self.items(located, weights=weights).example(5, draw)
+            np.testing.assert_array_equal(weighed.image, plain.image)
+            np.testing.assert_array_equal(weighed.label, plain.label)
+            borders = located.borders(2)[::-1, :, ::-1].ravel()
+            np.testing.assert_array_equal(
+                np.isin((weighed.weights - weights[weighed.label]).ravel().round(4), borders.round(4)), True
+            )

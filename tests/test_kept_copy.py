@@ -276,3 +276,37 @@ class TestErrors:
         with pytest.raises(UserError, match=r"^\S+image\.npy: cannot be written: Is a directory$"):
             keep(cases, SETTINGS, directory)
         assert sorted(os.listdir(directory)) == sorted(os.path.basename(path) for path in files_of(kept))
+
+
+class TestPositions:
+    """Voxels of the structures, for the places of patches."""
+
+    PATCHES = dict(SETTINGS, fit="spacing", spacing=(1.0, 1.0, 1.0), input_shape=(None,) * 3, positions=True)
+
+    def test_lie_beside_the_label_at_the_spacing(self, cases, directory):
+        for one in keep(cases[:3], self.PATCHES, directory):
+            label, positions = load(one.label), load(one.positions)
+            assert label.shape == load(one.image).shape[:3] == (3, 8, 12)
+            assert positions.dtype == np.int32 and len(positions) == np.count_nonzero(label)
+            np.testing.assert_array_equal(label[tuple(positions[:, 1:].T)], positions[:, 0])
+
+    def test_are_made_where_they_are_missing_and_are_always_the_same(self, cases, directory, prepared, monkeypatch):
+        monkeypatch.setattr(kept_copy.foreground.positions, "__defaults__", (50,))
+        assert keep(cases[:1], dict(self.PATCHES, positions=False), directory)[0].positions is None
+        (one,) = keep(cases[:1], self.PATCHES, directory)
+        first = load(one.positions).copy()
+        os.remove(one.positions)
+        (again,) = keep(cases[:1], self.PATCHES, directory)
+        np.testing.assert_array_equal(load(again.positions), first)
+        assert prepared == ["case_0"] and 0 < len(first) <= 100 < np.count_nonzero(load(one.label))
+
+    @pytest.mark.parametrize("content", [b"", b"damaged", None])
+    def test_a_damaged_file_is_made_anew(self, cases, directory, content):
+        (one,) = keep(cases[:1], self.PATCHES, directory)
+        before = load(one.positions).copy()
+        if content is None:
+            np.save(one.positions, before[:, :2])
+        else:
+            with open(one.positions, "wb") as file:
+                file.write(content)
+        np.testing.assert_array_equal(load(keep(cases[:1], self.PATCHES, directory)[0].positions), before)

@@ -32,6 +32,15 @@ class TestRefusals:
             ("--model unet --pooling max_pool", "^--pooling: belongs to --model vnet"),
             ("--model unet --deep_supervision", "^--deep_supervision: belongs to --model vnet"),
             ("--input_shape 32 32", "^--input_shape: takes 3 values, not 2$"),
+            ("--sampling patch --fit pad", "^--fit: does not go with --sampling patch: leave one of the two out$"),
+            ("--sampling patch --crop_shape 16 16 16", "^--crop_shape: does not go with --sampling patch"),
+            ("--foreground_share 0.5", "^--foreground_share: belongs to --sampling patch: add that or leave this out$"),
+            ("--patches_per_case 2", "^--patches_per_case: belongs to --sampling patch"),
+            ("--patch_overlap 0.2", "^--patch_overlap: belongs to --sampling patch"),
+            ("--sampling patch --patch_overlap 0.95", "^--patch_overlap: '0.95' is not a number from 0 to 0.9"),
+            ("--sampling patch --model unet", "^--sampling patch: belongs to --model vnet"),
+            ("--sampling patch --input_shape 40 56 41", "need multiples of 8, not 41 along z"),
+            ("--spacing 1 1 1", "^--spacing: belongs to --fit pad or --sampling patch"),
             (
                 "--model unet --input_shape 40 56 32",
                 "slices across z have one voxel there: give two numbers, along x and y",
@@ -56,3 +65,10 @@ class TestRefusals:
 
     def test_a_flag_of_the_other_network_is_let_pass_as_a_default(self, run):
         assert run("--model unet")["downscale_blocks"] == [3, 3, 3]
+
+
+class TestPatches:
+    def test_take_nothing_from_a_recipe_of_whole_images(self, run):
+        chosen = run("--recipe tuned --sampling patch")
+        assert (chosen["crop_shape"], chosen["fit"], chosen["spacing"]) == (None, "pad", None)
+        assert run("--sampling patch --spacing 1 2 3")["spacing"] == [1.0, 2.0, 3.0]
