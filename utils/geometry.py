@@ -17,8 +17,11 @@ def resample_image(image, shape, interpolator):
 
     `interpolator` is "linear" or "nearest_neighbor". An image that has the shape already keeps its values.
     """
-    spacing, origin = _grid(image, shape)
     voxels = image if image.GetPixelID() == sitk.sitkFloat32 else sitk.Cast(image, sitk.sitkFloat32)
+    if image.GetSize() == tuple(shape):
+        # Of a whole scan, every copy counts.
+        return voxels
+    spacing, origin = _grid(image, shape)
     return _resample(voxels, shape, spacing, origin, image.GetDirection(), INTERPOLATORS[interpolator])
 
 
@@ -28,6 +31,8 @@ def resample_label(label, shape, classes):
     Each class is resampled by itself, linearly, and each voxel gets the class with the largest share; of
     equal shares the lowest value wins, as it does where probabilities become a mask.
     """
+    if label.GetSize() == tuple(shape):
+        return to_array(label if label.GetPixelID() == sitk.sitkUInt8 else sitk.Cast(label, sitk.sitkUInt8))
     largest = np.full(shape, -1, np.float32)
     winner = np.zeros(shape, np.uint8)
     for value in range(classes):
@@ -50,7 +55,10 @@ def restore_slab(probabilities, start, shape, like_shape, slices):
         like_shape: (X', Y', Z') voxels of the scan's grid, over the same field of view.
         slices: range of slices [first, end) of the scan's grid, S of them.
     """
-    image = sitk.GetImageFromArray(np.ascontiguousarray(probabilities.transpose(2, 1, 0, 3), np.float32), isVector=True)
+    along_memory = np.ascontiguousarray(probabilities.transpose(2, 1, 0, 3), np.float32)
+    if tuple(shape) == tuple(like_shape):
+        return along_memory[slices.start - start : slices.stop - start].transpose(2, 1, 0, 3)
+    image = sitk.GetImageFromArray(along_memory, isVector=True)
     image.SetOrigin([0.0, 0.0, float(start)])
     # Counted in voxels, from whole numbers to whole numbers, no rounding depends on which slices are asked for.
     scale = [size / like_size for size, like_size in zip(shape, like_shape)]
