@@ -19,7 +19,7 @@ NETWORK = TINY_NETWORK + ("--batch_size", "2")
 FULL_PAGE = 80.0
 CT_SHAPE = (512, 512, 300)
 # MB; parts and distances of structures that reach through the whole scan take maps of their own.
-LARGEST_PEAK = {"predicted": 1500.0, "three": 1700.0, "evaluated": 2200.0}
+LARGEST_PEAK = {"predicted": 1500.0, "three": 1700.0, "evaluated": 2200.0, "sliding window": 4000.0}
 
 
 def ct_scan(shape=CT_SHAPE, classes=3, seed=0):
@@ -118,3 +118,17 @@ class TestLargeScans:
         mask = sitk.ReadImage(os.path.join(model_dir, "eval", "ct_0.nii.gz"))
         assert grid_of(mask) == grid_of(sitk.ReadImage(paths[0]))
         assert all(peaks[name] < LARGEST_PEAK[name] for name in peaks)
+
+    def test_a_ct_scan_is_predicted_by_a_sliding_window_at_its_own_spacing(self, tmp_path):
+        data_dir, model_dir = make_task(tmp_path, training=4), str(tmp_path / "model")
+        folders = ("--data_dir", data_dir, "--model_dir", model_dir)
+        patches = ("--sampling", "patch", "--input_shape", 128, 128, 64, "--spacing", 0.78, 0.78, 1.5)
+        network = ("--downscale_blocks", 1, "--upscale_blocks", 1, "--batch_size", 1)
+        training = ("--train_epochs", 1, "--train_split", 0.5, "--evaluate_every", 0)
+        run("--exec_mode", "train", *patches + network + training + folders)
+        path = write_image(ct_scan()[0], tmp_path / "ct.nii.gz")
+        overlap = ("--patch_overlap", 0.25, "--batch_size", 1)
+        peak = run("--exec_mode", "predict", "--images", path, *patches + network + overlap + folders).peak
+        print("peak in MB:", peak)
+        assert grid_of(sitk.ReadImage(os.path.join(model_dir, "eval", "ct.nii.gz"))) == grid_of(sitk.ReadImage(path))
+        assert peak < LARGEST_PEAK["sliding window"]

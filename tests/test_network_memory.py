@@ -39,6 +39,10 @@ class TestTraining:
         with pytest.raises(UserError, match="^--crop_shape 160 160 296: training"):
             check({"input_shape": [160, 160, 304], "crop_shape": [160, 160, 296]}, training=CASES)
 
+    def test_a_case_may_have_several_patches(self, check):
+        with pytest.raises(UserError, match="training 6 images"):
+            check({"input_shape": [152, 152, 304], "batch_size": 6, "patches_per_case": 3}, training=CASES[:2])
+
     def test_half_precision_takes_half(self, check):
         check({"input_shape": [160, 160, 304], "batch_size": 1, "amp": True}, training=CASES)
 

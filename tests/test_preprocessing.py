@@ -5,7 +5,7 @@ from synthetic import SHAPE, blob, image_of, raw_nifti, scan, write_image, writt
 from utils.errors import UserError
 from utils.geometry import resample_image, resample_label
 from utils.normalization import zscore
-from utils.preprocessing import prepare_case, prepare_image
+from utils.preprocessing import check_memory, prepare_case, prepare_image
 from utils.tasks import Case
 from utils.volumes import to_array
 
@@ -105,3 +105,22 @@ class TestPrepareCase:
         label = image_of(np.full(SHAPE, 3, np.uint8))
         with pytest.raises(UserError, match=r"label\.nii\.gz: has the value 3"):
             prepare_case(self.case(tmp_path, image_of(scan()), label), settings())
+
+
+class TestMemory:
+    def check(self, monkeypatch, limit, **changes):
+        monkeypatch.setattr("utils.memory.limit", lambda: limit)
+        at_spacing = settings(fit="spacing", spacing=(1.0, 1.0, 1.0), input_shape=(None,) * 3)
+        check_memory("scan.nii.gz", (100, 90, 40), (2.0, 1.0, 1.0), dict(at_spacing, **changes))
+
+    def test_a_scan_counts_at_its_spacing(self, monkeypatch):
+        self.check(monkeypatch, 4 * 200 * 90 * 40)
+        with pytest.raises(UserError, match=r"^--spacing 1 1 1: scan.nii.gz would have 200 x 90 x 40 .* a larger one$"):
+            self.check(monkeypatch, 4 * 200 * 90 * 40 - 1)
+
+    def test_so_do_the_slices_that_patches_reach_with_all_their_classes(self, monkeypatch):
+        for patch, depth in (((8, 8, 8), 8), ((8, 8, 64), 40)):
+            needed = 4 * 200 * 90 * depth * 50
+            self.check(monkeypatch, needed, patch=patch, classes=50)
+            with pytest.raises(UserError, match="use a larger one$"):
+                self.check(monkeypatch, needed - 1, patch=patch, classes=50)

@@ -9,20 +9,21 @@ import itertools
 import numpy as np
 
 from utils import sliding_window
+from utils.network_params import PATCH
 
 
 def feeding_of(params):
     """What the params ask for: a ``Whole``, ``Slices`` or ``Patches``."""
     if params["model"] == "unet":
         return Slices(params["input_shape"], "xyz".index(params["slice_axis"]))
-    if params["sampling"] == "patch":
+    if params["sampling"] == PATCH:
         return Patches(params["input_shape"], params["patch_overlap"], params["cache_dir"])
     return Whole(params["input_shape"])
 
 
 def fit_of(params):
     """How cases are prepared: the ``fit`` of ``utils.fitting``."""
-    return "spacing" if params["sampling"] == "patch" else params["fit"]
+    return "spacing" if params["sampling"] == PATCH else params["fit"]
 
 
 class Whole:

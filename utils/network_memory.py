@@ -20,7 +20,7 @@ def check(params, job):
     """
     if hardware.gpu_names():
         return
-    training = max([len(job.training)] + [len(fold.training) for fold in job.folds])
+    training = max([len(job.training)] + [len(fold.training) for fold in job.folds]) * params["patches_per_case"]
     if training:
         flag = "input_shape" if params["crop_shape"] is None else "crop_shape"
         _refuse(params, flag, "training", min(params["batch_size"], training), COPIES_IN_TRAINING)

@@ -9,6 +9,7 @@ from utils.feeding import Patches, feeding_of, fit_of
 from utils.items import Items, PatchItems, SliceItems
 from utils.kept_copy import keep
 from utils.modes import uses_held_out
+from utils.network_params import PATCH
 from utils.normalization import clipped_channels, filling
 
 # Of a held-out case, along each axis.
@@ -36,6 +37,7 @@ class Preparation:
             "spacing": params["spacing"],
             "resize_interpolator": params["resize_interpolator"],
             "intensities": None,
+            "patch": params["input_shape"] if params["sampling"] == PATCH else None,
             "classes": len(params["labels"]),
             "channels": len(params["modalities"]),
         }
@@ -90,7 +92,7 @@ class Preparation:
         return data_loader.Parts(held_out.kept, shape), feeding
 
     def _samples_patches(self):
-        return self._params["sampling"] == "patch"
+        return self.settings["patch"] is not None
 
     def _beside(self):
         """What training needs beside images and labels, settings of ``utils.kept_copy``."""

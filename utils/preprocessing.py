@@ -59,9 +59,14 @@ def read_scan(case, settings):
 def check_memory(path, size, spacing, settings):
     """Raises UserError where a scan of that size (voxels) and spacing (mm) is too large once it is resampled."""
     shape = shape_before_padding(size, spacing, settings)
+    numbers = memory.voxels(shape) * settings["channels"]
+    if settings.get("patch"):
+        # What a sliding window has open, however small the image itself is.
+        open_slices = min(shape[2], settings["patch"][2])
+        numbers = max(numbers, memory.voxels(shape[:2] + (open_slices, settings["classes"])))
     flag, advice = ("spacing", "larger") if settings["fit"] != "resize" else ("input_shape", "smaller")
     memory.refuse_beyond(
-        memory.voxels(shape) * settings["channels"] * memory.FLOAT,
+        numbers * memory.FLOAT,
         "--%s %s: %s would have %s voxels, which take"
         % (flag, " ".join("%g" % (value or 1) for value in settings[flag]), path, memory.by_axis(shape)),
         "use a %s one" % advice,
