@@ -10,6 +10,8 @@ import main
 from utils import params
 from utils.flag_values import FOLDER
 from utils.flags import FLAGS
+from utils.network_flags import OWN_FLAGS, UNET
+from utils.network_params import PATCH_FLAGS
 
 NONSENSE = {
     "empty": "",
@@ -26,6 +28,9 @@ NONSENSE = {
     "bytes that are no text": "\udcff",
 }
 NO_NAMES = ("empty", "two lines", "a command of the terminal's", "bytes that are no text")
+# Without which a flag is refused for another reason.
+COMPANIONS = {name: ["--model=unet"] for name in OWN_FLAGS[UNET]}
+COMPANIONS.update((name, ["--sampling=patch"]) for name in PATCH_FLAGS)
 # What a file of settings may hold in a flag's place.
 NONSENSE_IN_JSON = (None, {}, [], [[]], [None], 10**400, float("nan"), float("inf"), -1e300, "\n", "")
 
@@ -51,6 +56,7 @@ def test_nonsense(name, task, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for sort, value in NONSENSE.items():
         arguments = ["--data_dir", task, "--model_dir", "model", "--{}={}".format(name, value)]
+        arguments += COMPANIONS.get(name, [])
         if reason_to_accept(FLAGS[name], sort):
             assert str(params.from_command_line(arguments)[name]) in (value, value + ".0")
             continue

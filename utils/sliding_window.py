@@ -16,7 +16,7 @@ from utils.errors import CannotWrite
 
 # Of the Gaussian that weighs a window's voxels: an eighth of the window (Isensee et al. 2021, nnU-Net).
 SIGMA = 1.0 / 8.0
-# Bytes of the probabilities of a volume; those of larger ones go to a file, since several cases may wait for their masks.
+# Bytes of the probabilities of a volume. Those of larger ones go to a file: several cases may wait for their masks.
 IN_MEMORY = 1 << 25
 
 
