@@ -19,7 +19,7 @@ NETWORK = TINY_NETWORK + ("--batch_size", "2")
 FULL_PAGE = 80.0
 CT_SHAPE = (512, 512, 300)
 # MB; parts and distances of structures that reach through the whole scan take maps of their own.
-LARGEST_PEAK = {"predicted": 1500.0, "three": 1700.0, "evaluated": 2200.0, "sliding window": 4000.0}
+LARGEST_PEAK = {"predicted": 1500.0, "three": 1700.0, "evaluated": 2200.0, "sliding window": 3000.0}
 
 
 def ct_scan(shape=CT_SHAPE, classes=3, seed=0):
