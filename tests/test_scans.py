@@ -16,7 +16,7 @@ SETTINGS = {
     "fit": "resize",
     "spacing": None,
     "resize_interpolator": "linear",
-    "data_normalization": "zscore",
+    "intensities": None,
     "classes": 2,
     "channels": 1,
 }
