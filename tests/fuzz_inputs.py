@@ -48,11 +48,6 @@ TEXTS = (
     "imagesTr/away/b.nii.gz",
     "imagesTr/._a.nii.gz",
     "imagesTr/a.nii.gz",
-    "stack.tif",
-    "pages",
-    "pages/a.png",
-    "pages/../pages",
-    "links",
     "./imagesTr//a.nii.gz",
     "imagesTr/../imagesTr/a.nii.gz",
     "imagesTr/away/../b.nii.gz",
@@ -87,7 +82,10 @@ TEXTS = (
     "$title",
     "__proto__",
 )
-VALUES = NUMBERS + FRACTIONS + TEXTS + (None, True, False, [], {}, [[]], {"": None}, [None], ["a", "a"], {"0": "a"})
+STACKS = ("stack.tif", "pages", "pages/a.png", "pages/../pages", "links")
+VALUES = (
+    NUMBERS + FRACTIONS + TEXTS + STACKS + (None, True, False, [], {}, [[]], {"": None}, [None], ["a", "a"], {"0": "a"})
+)
 
 
 def changed_bytes(random, content):

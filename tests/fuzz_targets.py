@@ -88,7 +88,7 @@ def read_scan(content, folder):
     outcomes = [
         attempted(
             grid.choose,
-            dict(input_shape="auto", crop_shape=None, spacing=None, downscale_blocks=[1], fit=fit),
+            dict(input_shape="auto", crop_shape=None, spacing=None, downscale_blocks=[1], fit=fit, model="vnet"),
             [tasks.Case("scan", path, None)],
         )
         for fit in ("pad", "resize")

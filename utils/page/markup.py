@@ -140,8 +140,8 @@ def _facts(volume, size, modality, pages):
         told += ", {} pages".format(size[2]) if size[2] > 1 else ""
     facts = ([modality] if modality else []) + [told]
     if max(volume["shrunk"]) > 1:
-        unit = "pixels" if pages else "voxels"
-        facts.append("shown with every {} {} as one".format(" × ".join(map(str, volume["shrunk"])), unit))
+        factors, unit = (volume["shrunk"][:2], "pixels") if pages else (volume["shrunk"], "voxels")
+        facts.append("shown with every {} {} as one".format(" × ".join(map(str, factors)), unit))
     if volume["tilt"] > TILT_TOLD:
         facts.append("planes are the scan's own, up to {}° from those of the body".format(volume["tilt"]))
     return "; ".join(facts)
