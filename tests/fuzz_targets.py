@@ -88,9 +88,10 @@ def read_scan(content, folder):
     outcomes = [
         attempted(
             grid.choose,
-            dict(input_shape="auto", crop_shape=None, spacing=None, downscale_blocks=[1], fit=fit),
+            dict(network, input_shape="auto", crop_shape=None, spacing=None, fit=fit),
             [tasks.Case("scan", path, None)],
         )
+        for network in ({"model": "vnet", "downscale_blocks": [1]}, {"model": "unet", "slice_axis": "z", "levels": 2})
         for fit in ("pad", "resize")
     ]
     preparation = PREPARATIONS[numbered(content, len(PREPARATIONS))]
