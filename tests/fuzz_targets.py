@@ -88,10 +88,15 @@ def read_scan(content, folder):
     outcomes = [
         attempted(
             grid.choose,
-            dict(input_shape="auto", crop_shape=None, spacing=None, downscale_blocks=[1], fit=fit, model="vnet"),
+            dict(network, input_shape="auto", crop_shape=None, spacing=None, fit=fit, sampling=sampling),
             [tasks.Case("scan", path, None)],
         )
-        for fit in ("pad", "resize")
+        for network, sampling, fit in (
+            ({"model": "vnet", "downscale_blocks": [1]}, "resize", "pad"),
+            ({"model": "vnet", "downscale_blocks": [1]}, "resize", "resize"),
+            ({"model": "vnet", "downscale_blocks": [1]}, "patch", "pad"),
+            ({"model": "unet", "slice_axis": "z", "levels": 2}, "resize", "pad"),
+        )
     ]
     preparation = PREPARATIONS[numbered(content, len(PREPARATIONS))]
     for label in (path, None):

@@ -11,14 +11,18 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MAIN = os.path.join(PROJECT, "main.py")
 
 
-def run_script(name, *arguments, limit=None):
-    """Run an example script with this interpreter, to success; `limit`: bytes of memory it may ask for."""
+def run_script(name, *arguments, limit=None, environment=None):
+    """Run an example script with this interpreter, to success; `limit`: bytes of memory it may ask for.
+
+    `environment`: more variables.
+    """
     command = [sys.executable, os.path.join(PROJECT, "examples", name)]
     finished = subprocess.run(
         command + [str(argument) for argument in arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,
+        env=dict(os.environ, **(environment or {})),
         preexec_fn=None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
     )
     assert finished.returncode == 0, finished.stderr

@@ -34,7 +34,8 @@ LAST_STEP = EPOCHS * STEPS_PER_EPOCH
 PHANTOM_CASES, PHANTOM_TESTS = 42, 6
 PHANTOM_TRAINING = (
     *("--input_shape", 24, 32, 24, "--downscale_blocks", 1, 1, 1, "--upscale_blocks", 1, 1),
-    *("--batch_size", 1, "--base_lr", 0.002, "--lr_schedule", "cosine", "--train_epochs", 12, "--augment"),
+    *("--batch_size", 1, "--base_lr", 0.002, "--lr_schedule", "cosine", "--train_epochs", 9, "--augment"),
+    *("--evaluate_every", 3),
 )
 
 

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 from command_line import (
     HELD_OUT,
+    QUICK_START,
     SMALLEST,
     SMALLEST_NETWORK,
     TEST_CASES,
@@ -220,9 +221,8 @@ class TestRealRuns:
         data_dir, model_dir = model
         before = contents(model_dir)
         folders = ("--data_dir", data_dir, "--model_dir", model_dir, "--output", tmp_path / "figures.json")
-        run_script(
-            "vnet_benchmark.py", "--mode", mode, "--gpus", 1, "--batch_size", 3, *folders + SMALLEST_NETWORK + BENCHMARK
-        )
+        arguments = ("--mode", mode, "--gpus", 1, "--batch_size", 3) + SMALLEST_NETWORK + BENCHMARK
+        run_script("vnet_benchmark.py", *folders + arguments)
         figures = read_json(tmp_path, "figures.json")
         assert figures["mode"] == mode
         assert figures["images_per_second"] > 0
@@ -233,14 +233,8 @@ class TestRealRuns:
         assert contents(model_dir) == before
 
     def test_sweep_goes_on_where_a_cell_runs_out_of_memory(self, tmp_path):
-        folders = (
-            "--data_dir",
-            make_task(tmp_path),
-            "--model_dir",
-            tmp_path / "none",
-            "--sweep_dir",
-            tmp_path / "images",
-        )
+        folders = ("--data_dir", make_task(tmp_path), "--model_dir", tmp_path / "none")
+        folders += ("--sweep_dir", tmp_path / "images")
         run_script(
             *("vnet_benchmark.py", "--mode", "predict", "--batch_size", 999999, 2, "--synthetic"),
             *folders + TINY_NETWORK + BENCHMARK,
@@ -264,7 +258,8 @@ class TestTwoWorkers:
         folder = tmp_path_factory.mktemp("two")
         data_dir, model_dir = make_task(folder), str(folder / "model")
         folders = ("--data_dir", data_dir, "--model_dir", model_dir)
-        run_script("vnet_train.py", "--gpus", 2, "--batch_size", 2, "--epochs", 2, *folders + SMALLEST_NETWORK)
+        arguments = ("--gpus", 2, "--batch_size", 2, "--epochs", 2) + SMALLEST_NETWORK
+        run_script("vnet_train.py", *folders + arguments, environment=QUICK_START)
         return data_dir, model_dir
 
     def test_train_on_all_cases(self, trained):
@@ -278,16 +273,8 @@ class TestTwoWorkers:
     def test_benchmark_counts_both(self, trained, tmp_path):
         data_dir, model_dir = trained
         folders = ("--data_dir", data_dir, "--model_dir", model_dir, "--output", tmp_path / "figures.json")
-        run_script(
-            "vnet_benchmark.py",
-            "--mode",
-            "train",
-            "--gpus",
-            2,
-            "--batch_size",
-            3,
-            *folders + SMALLEST_NETWORK + BENCHMARK,
-        )
+        arguments = ("--mode", "train", "--gpus", 2, "--batch_size", 3) + TINY_NETWORK + BENCHMARK
+        run_script("vnet_benchmark.py", *folders + arguments, environment=QUICK_START)
         figures = read_json(tmp_path, "figures.json")
         assert figures["settings"]["workers"] == 2
         # Rates of workers add up; they wait for each other at every step, so theirs are nearly equal.

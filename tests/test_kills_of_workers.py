@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from command_line import PROJECT, TINY, checkpoint_steps, log_lines, losses, make_task, read_json
+from command_line import PROJECT, QUICK_START, SMALLEST, TINY, checkpoint_steps, log_lines, losses, make_task, read_json
 from launchers import process_of_rank
 from test_kills import SECONDS_TO_SAVE, assert_nothing_wrong, values
 
@@ -31,16 +31,21 @@ def data_dir(tmp_path_factory):
 class Pair:
     """Two workers that a script of examples/ starts, in a model's folder."""
 
-    def __init__(self, data_dir, model_dir, launcher):
+    def __init__(self, data_dir, model_dir, launcher, network=TINY, **variables):
         self.model_dir = str(model_dir)
+        self.environment = dict(os.environ, **variables)
         self.line = [sys.executable, SCRIPT, "--gpus", "2", "--launcher", launcher, "--batch_size", "1"]
-        self.line += [str(word) for word in TINY] + ["--train_epochs", str(EPOCHS)]
+        self.line += [str(word) for word in network] + ["--train_epochs", str(EPOCHS)]
         self.line += ["--data_dir", data_dir, "--model_dir", self.model_dir]
 
     def start(self):
         self.began = len(self.log())
         self.process = subprocess.Popen(
-            self.line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
+            self.line,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+            env=self.environment,
         )
         return self.process
 
@@ -105,7 +110,7 @@ def assert_saved(pair, stopped, what):
 
 @pytest.mark.parametrize("launcher", ["mpirun", "horovodrun"])
 def test_both_stop_after_one_step_and_save_it(tmp_path, data_dir, launcher):
-    pair = Pair(data_dir, tmp_path / "model", launcher)
+    pair = Pair(data_dir, tmp_path / "model", launcher, SMALLEST, **QUICK_START)
     stopped = pair.stop(signal.SIGTERM, "script")
     assert_saved(pair, stopped, signal.SIGTERM)
     # The epoch it was stopped in, and another one.

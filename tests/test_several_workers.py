@@ -14,6 +14,7 @@ import pytest
 from command_line import (
     HELD_OUT,
     PROJECT,
+    QUICK_START,
     SMALLEST,
     STEPS_PER_EPOCH,
     TEST_CASES,
@@ -38,12 +39,14 @@ pytest.importorskip("horovod.tensorflow", reason="Horovod is not installed; `mak
 LIMIT = 600
 
 
-def start_workers(*arguments, workers=2, hosts=None, launcher="mpirun", output=subprocess.PIPE, machines=None):
+def start_workers(
+    *arguments, workers=2, hosts=None, launcher="mpirun", output=subprocess.PIPE, machines=None, variables=None
+):
     """Start main.py in several workers, on the first of the `machines` if any; returns the launcher's process."""
     line = workers_command(command(arguments), workers, hosts, launcher)
     return subprocess.Popen(
         machines.on_first(line) if machines else line,
-        env=machines.environment() if machines else None,
+        env=dict(machines.environment() if machines else os.environ, **(variables or {})),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -257,7 +260,7 @@ class TestKilledWorker:
         options = SMALLEST + ("--exec_mode", "train", "--data_dir", data_dir, "--model_dir", model_dir)
         options += ("--train_epochs", self.EPOCHS, "--batch_size", 1)
         with open(str(tmp_path / "output"), "w+") as output:
-            process = start_workers(*options, output=output)
+            process = start_workers(*options, output=output, variables=QUICK_START)
             second = wait_for_second_worker(process, model_dir)
             os.kill(second, signal.SIGKILL)
             assert process.wait(timeout=LIMIT) != 0
@@ -265,7 +268,7 @@ class TestKilledWorker:
             assert re.search(r"rank 1 .*signal 9", output.read())
         stopped_at = checkpoint_steps(model_dir)[-1]
         assert 0 < stopped_at < self.EPOCHS * STEPS_PER_EPOCH
-        run_workers(*options)
+        run_workers(*options, variables=QUICK_START)
         assert checkpoint_steps(model_dir)[-1] == self.EPOCHS * STEPS_PER_EPOCH
         assert len(losses(model_dir)) == self.EPOCHS * STEPS_PER_EPOCH and len(logged(model_dir, 1)) == self.EPOCHS
         assert len(read_json(model_dir, "split.json")["training"]) == TRAINED
@@ -301,7 +304,9 @@ class TestSlices:
         unet = ("--model", "unet", "--padding", "same", "--levels", 1, "--filters", 4, "--input_shape", 16, 16)
         paper = ("--loss", "weighted_ce", "--batch_size", 16, "--train_split", 0.7, "--threads", 1, "--empty_slices", 0)
         folders = ("--data_dir", data_dir, "--model_dir", model_dir)
-        run_workers("--exec_mode", "train_and_evaluate", "--train_epochs", 2, *unet + paper + folders)
+        run_workers(
+            "--exec_mode", "train_and_evaluate", "--train_epochs", 2, *unet + paper + folders, variables=QUICK_START
+        )
         names = read_json(model_dir, "split.json")["training"]
         filled = []
         for name in names:
