@@ -31,11 +31,15 @@ def main(argv=None):
 def _run(argv):
     # Here, so that a signal that comes while they load ends in one line too.
     from utils import check, environment, job, launch, params, run_lock
-    from utils.modes import CHECK
+    from utils.modes import CHECK, PLAN
+    from utils.planning import plan
 
     settings = params.from_command_line(argv)
     if settings["exec_mode"] == CHECK:
         check.run(settings)
+        return
+    if settings["exec_mode"] == PLAN:
+        plan.run(settings, argv)
         return
     cases = job.plan(settings)
     environment.configure(settings)

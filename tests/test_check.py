@@ -21,7 +21,8 @@ from command_line import (
 from synthetic import DIRECTIONS, image_of
 
 import main
-from utils import check, tasks
+from utils import findings as reading
+from utils import tasks
 
 TRAINING, TEST = 6, 2
 
@@ -147,9 +148,9 @@ class TestGoodTask:
     def test_cases_do_not_wait_in_memory(self, task, monkeypatch, found):
         # With one thread, no more than two findings are under way while the first is handed out.
         order = []
-        examined, update = check.examined, check.Progress.update
-        monkeypatch.setattr(check, "examined", lambda *given: order.append("read") or examined(*given))
-        monkeypatch.setattr(check.Progress, "update", lambda *given: order.append("told") or update(*given))
+        examined, update = reading.examined, reading.Progress.update
+        monkeypatch.setattr(reading, "examined", lambda *given: order.append("read") or examined(*given))
+        monkeypatch.setattr(reading.Progress, "update", lambda *given: order.append("told") or update(*given))
         found(task, "--threads", "1")
         ahead = [order[:place].count("read") - order[:place].count("told") for place in range(len(order) + 1)]
         assert order.count("read") == 8 and max(ahead) <= 2
@@ -163,7 +164,7 @@ class TestDirections:
         path = str(tmp_path / "scan.nii.gz")
         write(image_of(np.arange(24.0).reshape(2, 3, 4), direction), path)
         described = tasks.Task("Own", str(tmp_path), ("background", "a"), ("MRI",), (), ())
-        assert check.examined(described, tasks.Case("scan", path, None), "test").axes == axes
+        assert reading.examined(described, tasks.Case("scan", path, None), "test").axes == axes
         assert direction in DIRECTIONS
 
 
@@ -288,4 +289,6 @@ class TestFlags:
     def test_output_belongs_to_it_or_to_a_benchmark(self, task, capsys):
         assert main.main(["--exec_mode", "train", "--data_dir", task, "--output", "found.json"]) == 2
         told = capsys.readouterr().err
-        assert told.startswith("main.py: error: --output: belongs to --benchmark or --exec_mode check: add that")
+        assert told.startswith(
+            "main.py: error: --output: belongs to --benchmark or --exec_mode check or plan: add that"
+        )

@@ -101,15 +101,6 @@ class TestMixedPrecision:
         assert bfloat16(found) != REWRITER_ON and notice is None
 
 
-class TestPredictionBatchSize:
-    @pytest.mark.parametrize("on_gpu, images", [(False, 8), (True, 32)])
-    def test_follows_from_the_size_of_an_image(self, on_gpu, images):
-        assert session_config.prediction_batch_size([32, 32, 32], on_gpu) == images
-        assert session_config.prediction_batch_size([16, 32, 64], on_gpu) == images
-        assert session_config.prediction_batch_size([64, 64, 32], on_gpu) == images // 4
-        assert session_config.prediction_batch_size([128, 128, 128], on_gpu) == 1
-
-
 class TestGpus:
     @pytest.mark.parametrize("place", [Place(2, 0), Place(2, 1), Place(16, 7)])
     def test_each_of_several_workers_has_its_own(self, config, monkeypatch, place):

@@ -8,7 +8,7 @@ from utils.memory import by_axis
 
 
 def summary_lines(findings, task, settings):
-    """Lines that sum up all ``utils.check.Finding`` of a ``utils.tasks.Task``.
+    """Lines that sum up all ``utils.findings.Finding`` of a ``utils.tasks.Task``.
 
     ``settings`` are those of preprocessing, or None where they cannot be known.
     """

@@ -45,12 +45,19 @@ def _of_structures(case, settings, most):
     with scans.turn_of(case), memory.running_out_over(case.image):
         check_scan(case, settings)
         channels = scans.read_channels(case)
-        label = scans.read_label(case, channels[0], settings["classes"])
-        # [Z, Y, X], as they lie in memory: copies of whole scans would not be small.
-        marked = sitk.GetArrayViewFromImage(label)
-        counts = np.array([np.count_nonzero(plane) for plane in marked])
-        places = some_voxels(lambda z: marked[z] > 0, counts, most, np.random.RandomState(SEED))
-        return np.stack([sitk.GetArrayViewFromImage(channel)[tuple(places.T)] for channel in channels], axis=-1)
+        return sampled(channels, scans.read_label(case, channels[0], settings["classes"]), most)
+
+
+def sampled(channels, label, most):
+    """The intensities of some voxels of a case's structures, ``most`` at most: float32 [n, C].
+
+    ``channels`` and ``label`` are SimpleITK images.
+    """
+    # [Z, Y, X], as they lie in memory: copies of whole scans would not be small.
+    marked = sitk.GetArrayViewFromImage(label)
+    counts = np.array([np.count_nonzero(plane) for plane in marked])
+    places = some_voxels(lambda z: marked[z] > 0, counts, most, np.random.RandomState(SEED))
+    return np.stack([sitk.GetArrayViewFromImage(channel)[tuple(places.T)] for channel in channels], axis=-1)
 
 
 def figures(intensities, chosen):

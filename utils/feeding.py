@@ -11,6 +11,9 @@ import numpy as np
 from utils import sliding_window
 from utils.network_params import PATCH
 
+# Of a held-out case that is measured while patches are trained on, along each axis.
+MEASURED_PATCHES = 2
+
 
 def feeding_of(params):
     """What the params ask for: a ``Whole``, ``Slices`` or ``Patches``."""

@@ -24,7 +24,8 @@ GROUPS = {
             "exec_mode",
             choice(*MODES),
             "train_and_predict",
-            "what to run, in this order; check reads the whole task, tells what is wrong with it, and trains nothing",
+            "what to run, in this order; check reads the whole task, tells what is wrong with it, and trains nothing; "
+            "plan reads it too, and proposes settings for it, with the memory and the time that they take here",
         ),
         Flag(
             "recipe",
@@ -197,12 +198,13 @@ GROUPS = {
         Flag("warmup_steps", whole(0), 200, "steps at the start that --benchmark leaves out"),
         Flag("benchmark_steps", whole(1), 200, "steps that --benchmark measures"),
         Flag("synthetic", SWITCH, False, "let --benchmark measure the network alone, on one batch of noise"),
+        Flag("no_trial", SWITCH, False, "let --exec_mode plan compute memory alone, without a trial of some steps"),
     ),
     "what is left behind": (
         Flag("log_every", whole(1), 100, "optimizer steps between log lines of the training loss"),
         Flag("log_dir", FOLDER, None, "folder of dllogger.json (default: --model_dir)"),
         Flag("cache_dir", FOLDER, None, "folder of the preprocessed images (default: the folder cache in --model_dir)"),
-        Flag("output", FILE, None, "JSON file of what --benchmark measured, or --exec_mode check found"),
+        Flag("output", FILE, None, "JSON file of what --benchmark measured, or --exec_mode check or plan found"),
         Flag("pictures", SWITCH, False, "leave a PNG per evaluated or predicted case, and one of the training curves"),
     ),
 }

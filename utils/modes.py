@@ -1,7 +1,9 @@
 """The values of --exec_mode, and what each of them does."""
 
-CHECK = "check"
-MODES = ("train", "evaluate", "predict", "train_and_predict", "train_and_evaluate", CHECK)
+CHECK, PLAN = "check", "plan"
+# They look at a task, and leave all folders alone.
+LOOKING_MODES = (CHECK, PLAN)
+MODES = ("train", "evaluate", "predict", "train_and_predict", "train_and_evaluate") + LOOKING_MODES
 TRAINING_MODES = ("train", "train_and_predict", "train_and_evaluate")
 EVALUATION_MODES = ("evaluate", "train_and_evaluate")
 PREDICTION_MODES = ("predict", "train_and_predict")

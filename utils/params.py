@@ -15,11 +15,15 @@ from utils.model_settings import (
     RUN_SETTINGS,
     load,
 )
-from utils.modes import BENCHMARK_MODES, CHECK, EVALUATION_MODES, PREDICTION_MODES, TRAINING_MODES
+from utils.modes import BENCHMARK_MODES, EVALUATION_MODES, LOOKING_MODES, PLAN, PREDICTION_MODES, TRAINING_MODES
 from utils.parser import build_parser
 
 # Flags that need another, and what they belong to.
-NEEDS = {"synthetic": ("--benchmark", ()), "output": ("--benchmark or --exec_mode check", (CHECK,))}
+NEEDS = {
+    "synthetic": ("--benchmark", ()),
+    "output": ("--benchmark or --exec_mode check or plan", LOOKING_MODES),
+    "no_trial": ("--exec_mode plan", (PLAN,)),
+}
 
 
 def from_command_line(argv=None):
@@ -48,7 +52,7 @@ def from_command_line(argv=None):
     _check_request(params)
     _check_folds(params, given)
     _check_effects(params, given)
-    if not params["benchmark"] and params["exec_mode"] != CHECK:
+    if not params["benchmark"] and params["exec_mode"] not in LOOKING_MODES:
         _check_model_dir(params, stored)
     return params
 
@@ -69,9 +73,9 @@ def _completed(given, stored):
 def binding_settings(params):
     """Returns what `load` finds in the model's folder, or None where a run is not bound to it.
 
-    That is a benchmark or a check, which do what the flags say, and training where no checkpoint was saved yet.
+    That is a benchmark, a check or a plan, which do what the flags say, and training where no checkpoint was saved yet.
     """
-    if params["benchmark"] or params["exec_mode"] == CHECK:
+    if params["benchmark"] or params["exec_mode"] in LOOKING_MODES:
         return None
     return trained_settings(params["model_dir"]) if params["exec_mode"] in TRAINING_MODES else load(params["model_dir"])
 

@@ -57,7 +57,7 @@ def make_phantom(seed, index):
     shape = tuple(random.randint(low, high + 1) for low, high in SHAPE_RANGE)
     spacing = tuple(round(value, 3) for value in random.uniform(*SPACING_RANGE, size=3))
     origin = tuple(round(value, 2) for value in random.uniform(-120.0, 120.0, size=3))
-    direction = tuple(_make_direction(random, index).ravel())
+    direction = tuple(make_direction(random, index).ravel())
     depth, mask = _make_body(random, shape)
     signal = _make_tissue(random, depth, mask)
     image = _scan(random, signal, eight_bit=index % 3 == 0)
@@ -136,7 +136,7 @@ def _describe(seed, training_cases, test_cases):
     }
 
 
-def _make_direction(random, index):
+def make_direction(random, index):
     """Return a 3 x 3 direction: axes of the scanner for even indices, oblique for odd ones, either hand."""
     order = list(itertools.permutations(range(3)))[random.randint(6)]
     direction = np.eye(3)[list(order)] * random.choice([-1.0, 1.0], size=3)
@@ -147,7 +147,7 @@ def _make_direction(random, index):
     return direction
 
 
-def _coordinates(shape):
+def coordinates(shape):
     """Return the normalised coordinates of the voxel centres, three arrays that broadcast to [X, Y, Z]."""
     return np.meshgrid(*[(np.arange(size) + 0.5) * 2.0 / size - 1.0 for size in shape], indexing="ij", sparse=True)
 
@@ -175,7 +175,7 @@ def _make_body(random, shape):
     place = random.uniform(-0.07, 0.07, size=3)
     across, along, upward = np.tensordot(
         rotation(angles).T,
-        np.stack(np.broadcast_arrays(*[axis - shift for axis, shift in zip(_coordinates(shape), place)])),
+        np.stack(np.broadcast_arrays(*[axis - shift for axis, shift in zip(coordinates(shape), place)])),
         axes=1,
     )
     position = along / random.uniform(0.76, 0.86)

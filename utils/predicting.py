@@ -9,7 +9,7 @@ from utils.errors import CannotWrite, UnusableFile, UserError, attempted
 from utils.feeding import items_of, put_together
 from utils.kept_copy import keep_in_turn
 from utils.overlap import overlapped
-from utils.session_config import prediction_batch_size
+from utils.prediction_batch import prediction_batch_size
 from utils.tf_runtime import gpus, tf
 from utils.troubles import told
 

@@ -5,15 +5,12 @@ import numpy as np
 from utils import border_weights, ct_intensities, data_loader
 from utils.environment import threads
 from utils.errors import UserError, unusable
-from utils.feeding import Patches, feeding_of, fit_of
+from utils.feeding import MEASURED_PATCHES, Patches, feeding_of, fit_of
 from utils.items import Items, PatchItems, SliceItems
 from utils.kept_copy import keep
 from utils.modes import uses_held_out
 from utils.network_params import PATCH
 from utils.normalization import clipped_channels, filling
-
-# Of a held-out case, along each axis.
-MEASURED_PATCHES = 2
 
 
 class Preparation:

@@ -8,6 +8,7 @@ import time
 
 from tqdm import tqdm
 
+from utils.errors import UserError
 from utils.printable import printable
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -46,6 +47,18 @@ def say(text):
         sys.stdout.flush()
     except OSError as error:
         raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def say_lines(lines):
+    """Prints lines; a reader that has seen enough, such as `head`, may leave. UserError where that is impossible."""
+    try:
+        for line in lines:
+            say(line)
+    except BrokenPipeError:
+        # What is left in the buffer must go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise UserError("standard output: cannot be written ({})".format(error.strerror)) from error
 
 
 class Progress:

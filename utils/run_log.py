@@ -78,7 +78,7 @@ def log_evaluation(summary):
 
 
 def metric_name(measure, structure):
-    """The metric's name in the log, such as ``soft_dice_Anterior``."""
+    """The metric's name in the log, such as ``soft_dice_liver``."""
     return "{}_{}".format(measure, structure)
 
 

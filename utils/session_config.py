@@ -1,20 +1,8 @@
 """How TensorFlow sessions run: threads, precision, XLA, memory."""
 
-import functools
-import operator
-
 from utils import hardware
 from utils.environment import threads
 from utils.tf_runtime import cpu_mixed_precision, gpus, tf
-
-# What keeps a CPU and a GPU busy in prediction; more takes memory, and time to the first mask, for little.
-PREDICTED_VOXELS = {False: 8 * 32**3, True: 32 * 32**3}
-
-
-def prediction_batch_size(input_shape, on_gpu):
-    """Images to predict at a time where the user has not said how many."""
-    voxels = functools.reduce(operator.mul, input_shape)
-    return max(1, PREDICTED_VOXELS[on_gpu] // voxels)
 
 
 def session_config(params, workers):

@@ -21,8 +21,7 @@ def split_cases(names, train_split, split_seed):
     Raises UserError where nothing is left to train on, or nothing is held out although train_split is below 1.
     """
     names = sorted(names)
-    # In decimal, as the user wrote it: as binary floats, 45 cases at 0.7 come to a little under 31.5.
-    count = int((Decimal(str(train_split)) * len(names)).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    count = cases_trained_on(len(names), train_split)
     whose = "--train_split {} of {} labelled case{}".format(train_split, len(names), "" if len(names) == 1 else "s")
     if count == 0:
         raise UserError("{} leaves none to train on: use a larger value, or more cases".format(whose))
@@ -32,6 +31,12 @@ def split_cases(names, train_split, split_seed):
     training = sorted(names[index] for index in order[:count])
     held_out = sorted(names[index] for index in order[count:])
     return training, held_out
+
+
+def cases_trained_on(cases, train_split):
+    """Returns how many of so many cases are trained on."""
+    # In decimal, as the user wrote it: as binary floats, 45 cases at 0.7 come to a little under 31.5.
+    return int((Decimal(str(train_split)) * cases).quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 
 def fold_cases(names, folds, split_seed):

@@ -1,0 +1,71 @@
+"""``--exec_mode plan``: reads a whole task, and proposes settings for it, with what they will take on this machine."""
+
+import shlex
+import time
+
+from utils import findings, hardware, job, launch, memory, tasks
+from utils import params as params_file
+from utils.errors import UserError
+from utils.files import write_json_atomically
+from utils.flag import shown
+from utils.modes import PLAN
+from utils.parser import build_parser
+from utils.planning import estimates, page, trial
+from utils.planning.facts import gather
+from utils.planning.proposal import propose
+from utils.progress import say_lines
+
+# Those that say what the plan does, or where: the command that it proposes has its own.
+OWN = ("exec_mode", "output", "no_trial", "data_dir", "model_dir")
+
+
+def run(params, argv):
+    """Plan for the task in ``params["data_dir"]``; print a page, and write ``params["output"]`` where it is asked for.
+
+    ``argv`` is the command line that the params come from: what is given there stands.
+
+    Raises:
+        UserError: the task or some of its cases cannot be used (where several, in a line each), it has no labelled
+            images, or what is given cannot be.
+    """
+    if launch.size() > 1:
+        raise UserError("--exec_mode plan: is for one process: start it without a launcher")
+    task = tasks.read_task(params["data_dir"], refuse_cases=False)
+    begun = time.monotonic()
+    found = findings.compared(findings.read(task, params, "reading"))
+    reading = (time.monotonic() - begun) / len(found)
+    findings.refuse(found)
+    facts = gather(task, found)
+    say_lines(page.found(facts))
+    if not facts.training:
+        raise UserError("--data_dir {}: lists no labelled images to train on".format(params["data_dir"]))
+    given = vars(build_parser().parse_args(argv))
+    proposal = propose(
+        facts, {name: given[name] for name in given if name not in OWN}, memory.limit(), bool(hardware.gpu_names())
+    )
+    flags = arguments(proposal)
+    where = ["--data_dir", params["data_dir"], "--model_dir", params["model_dir"]]
+    commands = _commands(facts, flags, where)
+    say_lines(page.proposed(proposal.choices, commands))
+    settings = params_file.from_command_line(["--exec_mode", PLAN] + flags + where)
+    settings.update(job.plan(dict(settings, benchmark=True, exec_mode="train")).description)
+    measured = None if params["no_trial"] else trial.attempt(settings, trial.middling(facts))
+    estimate = estimates.estimate(facts, settings, measured, reading)
+    say_lines(page.estimated(estimate))
+    if params["output"]:
+        write_json_atomically(params["output"], page.as_json(facts, proposal, commands, estimate))
+        say_lines(["plan: {}".format(params["output"])])
+
+
+def arguments(proposal):
+    """The flags of a ``Proposal`` as those of a command line, those that were given last."""
+    chosen = [(choice.flag, choice.value) for choice in proposal.choices] + sorted(proposal.given.items())
+    return [word for flag, value in chosen for word in ["--" + flag] + shown(value).split(" ")]
+
+
+def _commands(facts, flags, where):
+    """What to type: to train and measure, and to predict where there is something to predict."""
+    first = ["python", "main.py", "--exec_mode", "train_and_evaluate" if facts.training > 1 else "train"]
+    second = ["python", "main.py", "--exec_mode", "predict"]
+    commands = [first + flags + where] + ([second + where] if facts.test else [])
+    return [" ".join(map(shlex.quote, command)) for command in commands]
