@@ -116,6 +116,12 @@ class TestProposed:
         assert (settings["model"], settings["slice_axis"]) == ("unet", "z")
         assert len(settings["input_shape"]) == 2 and "sampling" not in settings
 
+    def test_pages_of_stacks_one_by_one(self, stack, tmp_path):
+        output, plan = planned(stack, tmp_path)
+        settings = settings_of(plan)
+        assert (settings["model"], settings["slice_axis"], settings["input_shape"]) == ("unet", "z", [160, 160])
+        assert "spacing" not in settings and "spacing" not in output and plan["found"]["spacing_mm"] is None
+
     @pytest.mark.parametrize(
         "flags",
         [
@@ -137,7 +143,11 @@ class TestProposed:
 class TestCommands:
     @pytest.mark.parametrize(
         "name, flags",
-        [("ct", "--sampling patch --patches_per_case 1"), ("flat", ""), ("stack", "--model unet --filters 2")],
+        [
+            ("ct", "--sampling patch --patches_per_case 1"),
+            ("flat", "--model unet --filters 4"),
+            pytest.param("stack", "", marks=pytest.mark.endurance),
+        ],
     )
     def test_run_as_printed(self, request, tmp_path, name, flags):
         task = request.getfixturevalue(name)
