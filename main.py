@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains V-Net on a task of the Medical Segmentation Decathlon form, evaluates it, and predicts masks with it."""
+"""Trains V-Net or U-Net on a task of the Medical Segmentation Decathlon form, evaluates it, and predicts with it."""
 
 import sys
 

@@ -20,7 +20,7 @@ def training_loss(params, logits, label, weights=None):
         logits: a list of float32 [N, X, Y, Z, K], the network's output first; any others lie on grids of half as
             many voxels along each side, of a quarter, and so on.
         label: uint8 [N, X, Y, Z].
-        weights: float32 [N, X, Y, Z] of the voxels, which "weighted_ce" needs; nothing else does, nor coarser grids.
+        weights: float32 [N, X, Y, Z] of the voxels, which "weighted_ce" needs; nothing else does.
     """
     output, coarser = logits[0], logits[1:]
     loss = segmentation_loss(params, output, label, weights)
@@ -28,13 +28,14 @@ def training_loss(params, logits, label, weights=None):
         return loss
     losses = [loss]
     for power, coarse in enumerate(coarser, 1):
-        losses.append(segmentation_loss(params, coarse, coarser_label(label, 2**power)))
-    weights = [0.5**power for power in range(len(losses))]
-    return tf.add_n([weight / sum(weights) * loss for weight, loss in zip(weights, losses)])
+        coarser_weights = None if weights is None else coarser_label(weights, 2**power)
+        losses.append(segmentation_loss(params, coarse, coarser_label(label, 2**power), coarser_weights))
+    shares = [0.5**power for power in range(len(losses))]
+    return tf.add_n([share / sum(shares) * loss for share, loss in zip(shares, losses)])
 
 
 def coarser_label(label, stride):
-    """uint8 [N, X, Y, Z] -> [N, X/stride, Y/stride, Z/stride]: of each block of voxels the one next to its middle."""
+    """[N, X, Y, Z] -> [N, X/stride, Y/stride, Z/stride]: of each block of voxels the one next to its middle."""
     blocks = slice(stride // 2, None, stride)
     return label[(slice(None),) + (blocks,) * (label.shape.ndims - 1)]
 

@@ -119,7 +119,11 @@ class TestSliceItems:
         shape = tuple(1 if number == axis else size for number, size in enumerate(SHAPE))
         items = SliceItems(volumes, Slices(shape, axis))
         assert len(items) == 3 * SHAPE[axis]
-        assert items.example(len(items) - 1, UNCHANGED).image.shape == shape + (2,)
+        for number in (0, SHAPE[axis], len(items) - 1):
+            case, place = divmod(number, SHAPE[axis])
+            image, label, _ = items.example(number, UNCHANGED)
+            np.testing.assert_array_equal(image, volumes.image(case).take([place], axis=axis))
+            np.testing.assert_array_equal(label, volumes.label(case).take([place], axis=axis))
 
 
 class TestPatchItems:

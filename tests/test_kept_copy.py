@@ -6,6 +6,7 @@ import pytest
 from synthetic import SHAPE, image_of, scan, write_image
 
 from utils import kept_copy
+from utils.border_weights import border_weights
 from utils.errors import UserError
 from utils.kept_copy import keep, keep_in_turn
 from utils.preprocessing import prepare_case
@@ -310,3 +311,50 @@ class TestPositions:
             with open(one.positions, "wb") as file:
                 file.write(content)
         np.testing.assert_array_equal(load(keep(cases[:1], self.PATCHES, directory)[0].positions), before)
+
+
+class TestSlices:
+    """Cases of which the network sees slices."""
+
+    @pytest.fixture
+    def kept(self, cases, directory):
+        def make(shape, trained_on=None):
+            return keep(cases[:2], dict(SETTINGS, input_shape=shape, borders=True), directory, trained_on=trained_on)
+
+        return make
+
+    @pytest.mark.parametrize("axis", [0, 1, 2])
+    def test_borders_are_those_of_each_slice_by_itself(self, kept, axis):
+        shape = [8, 8, 8]
+        shape[axis] = None
+        for one in kept(shape):
+            label, borders = np.load(one.label), np.load(one.borders)
+            assert borders.shape == label.shape and borders.dtype == np.float32
+            assert len(np.unique(label)) > 2 and borders.max() > 0
+            for place in range(label.shape[axis]):
+                expected = border_weights(label.take(place, axis=axis))
+                np.testing.assert_array_equal(borders.take(place, axis=axis), expected)
+
+    def test_of_whole_cases_they_are_those_of_volumes(self, kept):
+        first, _ = kept([8, 8, 8])
+        np.testing.assert_array_equal(np.load(first.borders), border_weights(np.load(first.label)))
+
+    def test_only_what_is_trained_on_has_them(self, kept):
+        first, second = kept([8, 8, None], trained_on=1)
+        assert os.path.exists(first.borders) and second.borders is None
+
+    def test_a_slice_across_z_lies_in_one_piece(self, kept):
+        """Read by itself, it takes what it holds from the disk, not a little from every page of the file."""
+        first = kept([8, 8, None])[0]
+        for path in (first.image, first.label, first.borders):
+            array = np.load(path, mmap_mode="r")
+            assert array.flags.f_contiguous and not array.flags.c_contiguous
+        whole = kept([8, 8, 8])[0]
+        assert np.load(whole.image, mmap_mode="r").flags.c_contiguous
+
+    def test_what_is_kept_is_found_again(self, kept):
+        first = kept([8, 8, None])
+        changed = {path: os.stat(path).st_mtime_ns for one in first for path in (one.image, one.label, one.borders)}
+        again = kept([8, 8, None])
+        assert again == first
+        assert changed == {path: os.stat(path).st_mtime_ns for path in changed}

@@ -207,6 +207,17 @@ class TestWeightedCrossEntropy:
         found = training_loss(self.PARAMS, [tf.constant(logits)], tf.constant(label), tf.constant(weights))
         assert session.run(found) == pytest.approx(self.by_definition(logits, label, weights), rel=1e-5)
 
+    def test_coarser_grids_have_the_weights_of_the_voxels_that_they_have_the_labels_of(self, session):
+        logits, label, weights = self.case((2, 8, 4, 6))
+        coarse = 2.0 * np.random.RandomState(9).randn(2, 4, 2, 3, 3).astype(np.float32)
+        found = training_loss(
+            self.PARAMS, [tf.constant(logits), tf.constant(coarse)], tf.constant(label), tf.constant(weights)
+        )
+        places = (slice(None),) + (slice(1, None, 2),) * 3
+        fine = self.by_definition(logits, label, weights)
+        expected = (2 * fine + self.by_definition(coarse, label[places], weights[places])) / 3
+        assert session.run(found) == pytest.approx(expected, rel=1e-5)
+
     def test_its_gradient_is_each_voxels_error_times_its_weight(self, session):
         logits, label, weights = self.case()
         source = tf.constant(logits)

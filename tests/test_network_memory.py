@@ -1,6 +1,6 @@
 import pytest
 
-from utils import job, memory, network_memory, tasks
+from utils import job, memory, network_memory, network_params, tasks
 from utils.errors import UserError
 
 CASES = tuple(tasks.Case("case_%d" % number, "image", "label") for number in range(4))
@@ -70,4 +70,4 @@ def test_the_memory_of_gpus_is_their_own(check, monkeypatch):
 def test_the_filters_are_the_networks():
     from model import vnet
 
-    assert network_memory.BASE_FILTERS == vnet.BASE_FILTERS
+    assert network_params.BASE_FILTERS == vnet.BASE_FILTERS

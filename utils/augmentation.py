@@ -9,6 +9,7 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 
 from utils.intensities import changed
+from utils.network_flags import UNET
 from utils.warping import WHOLE, warped
 
 # Of the cases, for each change of the intensities.
@@ -73,7 +74,7 @@ def strengths(params):
     named = "rotation scaling shift elastic noise blur brightness gamma share".split()
     chosen = {name: params["augment_" + name] for name in named}
     chosen["knots"] = params["augment_elastic_knots"]
-    if params["model"] == "unet":
+    if params["model"] == UNET:
         chosen["turned_about"] = tuple(axis == params["slice_axis"] for axis in "xyz")
     spacing = tuple(params["spacing"] or Augmentation().spacing)
     crop = params["crop_shape"] and tuple(params["crop_shape"])

@@ -16,7 +16,8 @@ from utils.tf_runtime import tf, version
 # Beside those of the network, the settings that a speed depends on.
 SPEED_SETTINGS = (
     ("batch_size", "amp", "xla", "synthetic", "warmup_steps", "benchmark_steps", "augment", "crop_shape", "loss")
-    + ("deep_supervision", "optimizer", "weight_decay", "weight_averaging", "test_time_flips")
+    + ("deep_supervision", "dropout", "empty_slices", "optimizer", "weight_decay", "weight_averaging")
+    + ("test_time_flips",)
     + tuple(name for name in RUN_SETTINGS if name.startswith("augment_"))
 )
 PREFETCHED_BATCHES = 2

@@ -9,7 +9,8 @@ import itertools
 import numpy as np
 
 from utils import sliding_window
-from utils.network_params import PATCH
+from utils.network_flags import UNET
+from utils.network_params import PATCH, slice_axis
 
 # Of a held-out case that is measured while patches are trained on, along each axis.
 MEASURED_PATCHES = 2
@@ -17,8 +18,8 @@ MEASURED_PATCHES = 2
 
 def feeding_of(params):
     """What the params ask for: a ``Whole``, ``Slices`` or ``Patches``."""
-    if params["model"] == "unet":
-        return Slices(params["input_shape"], "xyz".index(params["slice_axis"]))
+    if params["model"] == UNET:
+        return Slices(params["input_shape"], slice_axis(params))
     if params["sampling"] == PATCH:
         return Patches(params["input_shape"], params["patch_overlap"], params["cache_dir"])
     return Whole(params["input_shape"])

@@ -6,6 +6,7 @@ from typing import Any, Dict, NamedTuple, Tuple
 from utils import grid, launch, model_folder, model_settings, network_memory, split, tasks
 from utils import params as params_file
 from utils.errors import UserError
+from utils.network_flags import UNET
 from utils.scans import is_stack
 from utils.tasks import Case
 
@@ -46,7 +47,7 @@ def refuse_stacks(params, cases):
     stack = next((case for case in cases if is_stack(case)), None)
     if stack is None:
         return
-    if params["model"] != "unet":
+    if params["model"] != UNET:
         raise UserError("--model vnet: {} is a stack of images, not a volume: use --model unet".format(stack.image))
     if params["slice_axis"] != "z":
         raise UserError(

@@ -39,18 +39,22 @@ class Kept(NamedTuple):
     positions: Optional[str] = None
 
 
-def keep(cases, settings, directory, progress=None, later=()):
+def keep(cases, settings, directory, progress=None, later=(), trained_on=None):
     """Preprocess cases on all cores, or find them preprocessed; return a list of Kept in the order of `cases`.
 
     A kept copy belongs to the content of the case's files and to the settings: when either changes,
     another one is made. Of cases that are due `later` the header of the image is looked at and nothing is
-    kept. `progress(done, total)` is called after each case. Raises one UserError that tells of every case
+    kept. What the settings ask for beside image and label is there for the first `trained_on` cases, or all.
+    `progress(done, total)` is called after each case. Raises one UserError that tells of every case
     that cannot be used; where they are several, in a line each.
     """
     _make_directory(directory)
     # Threads do, as SimpleITK, zlib and hashlib work outside Python's lock; and they are safe beside TensorFlow.
     with concurrent.futures.ThreadPoolExecutor(share_of_cores()) as executor:
-        futures = [executor.submit(attempted, _keep_case, case, settings, directory) for case in cases]
+        futures = [
+            executor.submit(attempted, _keep_case, case, settings, directory, trained_on is None or number < trained_on)
+            for number, case in enumerate(cases)
+        ]
         futures += [executor.submit(attempted, check_scan, case, settings) for case in later]
         try:
             for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
@@ -83,7 +87,7 @@ def _make_directory(directory):
         raise CannotWrite("%s: cannot be made to keep preprocessed cases (%s)" % (directory, error.strerror)) from error
 
 
-def _keep_case(case, settings, directory):
+def _keep_case(case, settings, directory, trained_on=True):
     files = content_of(case) if is_stack(case) else _hash_of_files(case)
     stem = os.path.join(directory, "%s-%s" % (case.name, _key(files, settings)))
     content = hashlib.blake2b(files, digest_size=16).hexdigest()
@@ -91,39 +95,48 @@ def _keep_case(case, settings, directory):
     if not _is_there(kept, settings):
         with turn_of(case):
             image, label = prepare_case(case, settings)
-        _save(kept.image, image)
+        _save(kept.image, image, settings)
         if label is not None:
-            _save(kept.label, label)
-    kept = _with_positions(kept, settings) if settings.get("positions") else kept
-    return _with_borders(kept, settings) if settings.get("borders") else kept
+            _save(kept.label, label, settings)
+    kept = _with_positions(kept, settings) if trained_on and settings.get("positions") else kept
+    return _with_borders(kept, settings) if trained_on and settings.get("borders") else kept
 
 
 def _is_there(kept, settings):
     shape = tuple(settings["input_shape"])
-    if not _is_whole(kept.image, shape + (settings["channels"],), np.float32):
+    if not _is_whole(kept.image, shape + (settings["channels"],), np.float32, settings):
         return False
-    return kept.label is None or _is_whole(kept.label, shape, np.uint8)
+    return kept.label is None or _is_whole(kept.label, shape, np.uint8, settings)
 
 
 def _with_borders(kept, settings):
     """The same with the weights of the borders between structures: in slices, where each has its own number of them."""
     kept = kept._replace(borders=kept.label.replace(".label.npy", ".borders.npy"))
-    if not _is_whole(kept.borders, tuple(settings["input_shape"]), np.float32):
+    if not _is_whole(kept.borders, tuple(settings["input_shape"]), np.float32, settings):
         label = np.load(kept.label, allow_pickle=False)
-        axes = [axis for axis, size in enumerate(settings["input_shape"]) if size is None]
-        slices = np.moveaxis(label, axes, range(len(axes)))
-        weights = np.stack([border_weights(one) for one in slices]) if axes else border_weights(label)
-        _save(kept.borders, np.moveaxis(weights, range(len(axes)), axes))
+        axis = _slice_axis(settings)
+        if axis is None:
+            weights = border_weights(label)
+        else:
+            weights = np.stack([border_weights(one) for one in np.moveaxis(label, axis, 0)])
+            weights = np.moveaxis(weights, 0, axis)
+        _save(kept.borders, weights, settings)
     return kept
+
+
+def _slice_axis(settings):
+    """The axis across which the network sees slices, or None: the only one along which a case keeps its own size."""
+    own = [axis for axis, size in enumerate(settings["input_shape"]) if size is None]
+    return own[0] if len(own) == 1 else None
 
 
 def _with_positions(kept, settings):
     kept = kept._replace(positions=kept.label.replace(".label.npy", ".positions.npy"))
-    if not _is_whole(kept.positions, (None, 4), np.int32):
+    if not _is_whole(kept.positions, (None, 4), np.int32, settings):
         label = np.load(kept.label, mmap_mode="r", allow_pickle=False)
         # A case has the same ones whatever the run, and others than every other case.
         seed = [int(kept.content[first : first + 8], 16) for first in range(0, len(kept.content), 8)]
-        _save(kept.positions, foreground.positions(label, settings["classes"], seed))
+        _save(kept.positions, foreground.positions(label, settings["classes"], seed), settings)
     return kept
 
 
@@ -153,18 +166,25 @@ def _hash_of_file(path):
     return content.digest()
 
 
-def _is_whole(path, shape, dtype):
-    """Whether a file holds an array of that shape, of which None may be any size."""
+def _is_whole(path, shape, dtype, settings):
+    """Whether a file holds an array of that shape, of which None may be any size, as ``_save`` writes it."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError):
         return False
     fits = len(array.shape) == len(shape) and all(wanted in (None, size) for wanted, size in zip(shape, array.shape))
-    return fits and array.dtype == dtype and array.flags.c_contiguous
+    in_order = array.flags.f_contiguous if _by_slices(settings) else array.flags.c_contiguous
+    return fits and array.dtype == dtype and in_order
 
 
-def _save(path, array):
+def _save(path, array, settings):
+    array = np.asfortranarray(array) if _by_slices(settings) else np.ascontiguousarray(array)
     with replace_on_success(path, durable=False) as temporary, open(temporary, "wb") as file:
         # As numpy.save does, which would not say what the system says of a full disk.
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(np.ascontiguousarray(array).data)
+        file.write((array if array.flags.c_contiguous else array.T).data)
+
+
+def _by_slices(settings):
+    """Whether the last axis is the slowest one in a file, so that a slice across z, read by itself, is one piece."""
+    return _slice_axis(settings) == 2

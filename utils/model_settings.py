@@ -15,6 +15,7 @@ FILE_NAME = "params.json"
 # What the network and its input need: another value would be another network.
 MODEL_SETTINGS = (
     "model",
+    "slice_axis",
     "sampling",
     "input_shape",
     "fit",
@@ -28,7 +29,6 @@ MODEL_SETTINGS = (
     "upscale_blocks",
     "downscale_blocks",
     "convolution_size",
-    "slice_axis",
     "levels",
     "filters",
     "padding",

@@ -4,9 +4,8 @@ from utils import hardware, memory
 from utils.flag import shown
 from utils.modes import uses_held_out
 from utils.network_flags import UNET
+from utils.network_params import filters, seen_shape
 
-# Values per voxel that V-Net's first convolution leaves, as in model.vnet.
-BASE_FILTERS = 16
 # In training, what a layer gives and its gradient are there at the same time.
 COPIES_IN_TRAINING = 2
 HALF = 2
@@ -23,7 +22,9 @@ def check(params, job):
     training = max([len(job.training)] + [len(fold.training) for fold in job.folds]) * params["patches_per_case"]
     if training:
         flag = "input_shape" if params["crop_shape"] is None else "crop_shape"
-        _refuse(params, flag, "training", min(params["batch_size"], training), COPIES_IN_TRAINING)
+        # How many slices the cases have is not known yet.
+        batch_size = params["batch_size"] if params["model"] == UNET else min(params["batch_size"], training)
+        _refuse(params, flag, "training", batch_size, COPIES_IN_TRAINING)
     seen = max(len(job.held_out) if uses_held_out(params) else 0, len(job.predicted))
     if seen:
         _refuse(params, "input_shape", "prediction", min(params["prediction_batch_size"] or 1, seen), 1)
@@ -31,10 +32,9 @@ def check(params, job):
 
 def _refuse(params, flag, part, batch_size, copies):
     number = HALF if params["amp"] else memory.FLOAT
-    filters = params["filters"] if params["model"] == UNET else BASE_FILTERS
-    per_voxel = memory.FLOAT * len(params["modalities"]) + number * filters * copies
+    per_voxel = memory.FLOAT * len(params["modalities"]) + number * filters(params) * copies
     memory.refuse_beyond(
-        batch_size * memory.voxels(params[flag]) * per_voxel,
+        batch_size * memory.voxels(seen_shape(params, params[flag])) * per_voxel,
         "--{} {}: {} {} image{} at a time takes".format(
             flag, shown(params[flag]), part, batch_size, "" if batch_size == 1 else "s"
         ),

@@ -1,9 +1,12 @@
 """What the flags of the networks must agree in, before any task is read."""
 
+from model.mirroring import input_size
 from utils.errors import UserError
 from utils.flag import shown
 from utils.network_flags import OWN_FLAGS, UNET
 
+# Of V-Net, as in model.vnet.
+BASE_FILTERS = 16
 SHAPES = ("input_shape", "crop_shape")
 PATCH = "patch"
 PATCH_FLAGS = ("foreground_share", "patches_per_case", "patch_overlap")
@@ -51,6 +54,19 @@ def _check_sampling(params, given):
             told = "does not go with" if params["sampling"] == PATCH else "belongs to"
             advice = "leave one of the two out" if params["sampling"] == PATCH else "add that or leave this out"
             raise UserError("--{}: {} --sampling patch: {}".format(name, told, advice))
+
+
+def filters(params):
+    """Channels that the first convolution gives."""
+    return params["filters"] if params["model"] == UNET else BASE_FILTERS
+
+
+def seen_shape(params, shape):
+    """Voxels of an item of ``shape`` as the network computes with it: U-Net frames slices by their mirrored borders."""
+    if params["model"] != UNET:
+        return list(shape)
+    sides = [input_size(size, params["levels"], params["padding"]) for size in shape]
+    return [1 if axis == slice_axis(params) else side for axis, side in enumerate(sides)]
 
 
 def step(params):

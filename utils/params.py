@@ -164,10 +164,15 @@ def _check_request(params):
 
 
 def _check_effects(params, given):
-    idle = (("momentum", "optimizer", "adam"), ("cross_entropy_weight", "loss", "dice"))
+    idle = (
+        ("momentum", "optimizer", "adam"),
+        ("cross_entropy_weight", "loss", "dice"),
+        ("cross_entropy_weight", "loss", "weighted_ce"),
+        ("augment_elastic_knots", "augment_elastic", 0),
+    )
     for name, decider, value in idle:
         if name in given and params[decider] == value:
-            raise UserError("--{}: has no effect with --{} {}: leave it out".format(name, decider, value))
+            raise UserError("--{}: has no effect with --{} {}: leave it out".format(name, decider, shown(value)))
 
 
 def _check_folds(params, given):

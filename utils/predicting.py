@@ -16,7 +16,7 @@ from utils.troubles import told
 
 def batch_size_of(params):
     """How many items are predicted at a time, without mirrored ones."""
-    return params["prediction_batch_size"] or prediction_batch_size(params["input_shape"], bool(gpus()))
+    return params["prediction_batch_size"] or prediction_batch_size(params, bool(gpus()))
 
 
 class Pipeline:

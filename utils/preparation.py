@@ -9,6 +9,7 @@ from utils.feeding import MEASURED_PATCHES, Patches, feeding_of, fit_of
 from utils.items import Items, PatchItems, SliceItems
 from utils.kept_copy import keep
 from utils.modes import uses_held_out
+from utils.network_flags import UNET
 from utils.network_params import PATCH
 from utils.normalization import clipped_channels, filling
 
@@ -63,13 +64,13 @@ class Preparation:
         """
         training, held_out, predicted = map(self._workers.share, (job.training, job.held_out, job.predicted))
         used = training + (held_out if uses_held_out(self._params) else ())
-        kept = self._kept_by_all(used, "preparing cases", predicted, self._beside())
+        kept = self._kept_by_all(used, "preparing cases", predicted, self._beside(), len(training))
         return data_loader.Volumes(kept[: len(training)]), data_loader.Volumes(kept[len(training) :])
 
     def items(self, volumes):
         """The ``utils.items.Items`` that are trained on, of the Volumes of this worker's training cases."""
         weights = self._class_weights(volumes) if self._weighs_voxels() else None
-        if self._params["model"] == "unet":
+        if self._params["model"] == UNET:
             return SliceItems(volumes, self.feeding, weights, self._params["empty_slices"])
         if self._samples_patches():
             share, each = self._params["foreground_share"], self._params["patches_per_case"]
@@ -129,9 +130,9 @@ class Preparation:
         self._go_on_together(unusable(errors, len(own)) if errors else None)
         return np.concatenate([np.zeros((0, self.settings["channels"]))] + found)
 
-    def _kept_by_all(self, cases, description, later=(), beside=None):
+    def _kept_by_all(self, cases, description, later=(), beside=None, trained_on=None):
         with self._progress(len(cases) + len(later), description, "cases") as progress:
-            kept, error = self._kept(cases, progress, later, beside or {})
+            kept, error = self._kept(cases, progress, later, beside or {}, trained_on)
         self._go_on_together(error)
         return kept
 
@@ -141,9 +142,9 @@ class Preparation:
         if self._workers.gather([[error is not None]]).any():
             raise error or UserError("worker {}: stopped, since another one cannot go on".format(self._workers.rank))
 
-    def _kept(self, cases, progress, later, beside):
+    def _kept(self, cases, progress, later, beside, trained_on):
         folder, settings = self._params["cache_dir"], dict(self.settings, **beside)
         try:
-            return keep(cases, settings, folder, lambda done, total: progress.update(), later), None
+            return keep(cases, settings, folder, lambda done, total: progress.update(), later, trained_on), None
         except UserError as error:
             return None, error

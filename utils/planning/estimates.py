@@ -110,7 +110,7 @@ def _kept(facts, params, sizes):
 def _memory(facts, params, sizes, trial):
     """Peaks in bytes, by the trial where there is one, else as computed."""
     item = sizes.feeding.item_shape
-    at_once = params["prediction_batch_size"] or prediction_batch_size(item, bool(hardware.gpu_names()))
+    at_once = params["prediction_batch_size"] or prediction_batch_size(params, bool(hardware.gpu_names()))
     training = trial and trial.again.peak and GROWTH * trial.again.peak
     training = training or network_cost.needed(params, "training", params["crop_shape"] or item, params["batch_size"])
     prediction = trial and trial.predict.peak or network_cost.needed(params, "prediction", item, at_once)

@@ -6,8 +6,9 @@ The constants are those of peaks of resident memory measured with both networks;
 from typing import NamedTuple
 
 from utils import memory
+from utils.network_flags import UNET
+from utils.network_params import BASE_FILTERS, seen_shape
 
-BASE_FILTERS = 16
 # Python, its libraries, TensorFlow and a session, in bytes.
 BASE = {"training": 575e6, "prediction": 530e6}
 # Of the weights: with what the optimizer keeps, gradients and checkpoints; and as constants of a graph, which
@@ -49,8 +50,9 @@ def needed(settings, part, shape, batch_size):
 
 def layers(settings, shape):
     """The ``Layer`` of each convolution and each concatenation of the network of ``settings`` (params), in order."""
-    make = _unet if settings["model"] == "unet" else _vnet
-    return make(settings, memory.voxels(shape), len(settings["modalities"]), len(settings["labels"]))
+    make = _unet if settings["model"] == UNET else _vnet
+    voxels = memory.voxels(seen_shape(settings, shape))
+    return make(settings, voxels, len(settings["modalities"]), len(settings["labels"]))
 
 
 def _vnet(settings, voxels, channels, classes):
@@ -74,7 +76,7 @@ def _vnet(settings, voxels, channels, classes):
 
 
 def _unet(settings, voxels, channels, classes):
-    """See ``model/unet.py``: as if nothing were lost at the borders."""
+    """See ``model/unet.py``: as if no convolution took anything off the borders."""
     filters, skips, found = settings["filters"], [], []
     for _ in range(settings["levels"]):
         found += _two_convolutions(voxels, channels, filters)
