@@ -8,6 +8,7 @@ LONGEST = (
     "test_several_workers.py",
     "test_end_to_end.py",
     "test_examples.py",
+    "test_ten_tasks.py",
     "test_kills_of_workers.py",
     "test_model_fn.py",
     "test_kills.py",

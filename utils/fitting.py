@@ -98,7 +98,7 @@ def fit_array(array, shape, filling, slices=None):
     """
     slices = range(shape[2]) if slices is None else slices
     if array.shape[:3] == tuple(shape):
-        return array if len(slices) == shape[2] else array[:, :, slices.start : slices.stop]
+        return array[:, :, slices.start : slices.stop]
     fitted = np.empty(tuple(shape[:2]) + (len(slices),) + array.shape[3:], array.dtype)
     fitted[...] = filling
     everywhere = [range(size) for size in shape[:2]] + [slices]

@@ -81,6 +81,29 @@ def shares(size, patch, overlap):
     return {start: curve / total[place : place + patch] for start, place in places.items()}
 
 
+class InFile:
+    """An array float32 [X, Y, Z, K], to be read alone, whose slices along z lie in a file one after another.
+
+    Slicing it reads what is sliced. As the file is mapped anew each time, no more stays in memory than is in use.
+    """
+
+    dtype, ndim = np.dtype(np.float32), 4
+
+    def __init__(self, file, shape):
+        self._file, self.shape = file, shape
+
+    def __getitem__(self, key):
+        return self._mapped()[key]
+
+    def __array__(self, dtype=None):
+        return np.asarray(self._mapped(), dtype)
+
+    def _mapped(self):
+        width, height, depth, classes = self.shape
+        mapped = np.memmap(self._file, self.dtype, "r", shape=(depth, width, height, classes))
+        return np.asarray(mapped).transpose(1, 2, 0, 3)
+
+
 class Stitched:
     """The probabilities of a volume, float32 [X, Y, Z, K], from those of its windows, weighted and added up.
 
@@ -133,10 +156,7 @@ class Stitched:
         if self._file is None:
             return self._slices.transpose(1, 2, 0, 3)
         self._finish(self.shape[2])
-        with self._file as file:
-            shape = (self.shape[2],) + self._slices.shape[1:]
-            # The map holds the file on after it is closed.
-            return np.asarray(np.memmap(file, np.float32, "r", shape=shape)).transpose(1, 2, 0, 3)
+        return InFile(self._file, self.shape + self._slices.shape[3:])
 
     def _finish(self, end):
         for number in range(self._finished, end):
