@@ -27,7 +27,7 @@ from utils.tf_runtime import tf
 # Smaller than all scans along x and y, larger than some along z.
 PATCHES = ("--sampling", "patch", "--input_shape", 12, 16, 16, "--patches_per_case", 3, "--foreground_share", 0.5)
 NETWORK = ("--downscale_blocks", 1, 1, "--upscale_blocks", 1, "--normalization_layer", "none", "--threads", 1)
-EPOCHS = 3
+EPOCHS = 5
 TRAINING = ("--train_epochs", EPOCHS, "--optimizer", "adam", "--base_lr", 0.01, "--augment_rotation", 10)
 TRAINING += ("--data_normalization", "auto")
 HELD_OUT = 2
