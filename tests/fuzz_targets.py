@@ -39,7 +39,7 @@ from examples import launching  # noqa: E402
 from utils import archives, grid, kept_copy, params, recipes, scans, stacks, tasks, volumes  # noqa: E402
 from utils.errors import UserError  # noqa: E402
 from utils.flags import FLAGS  # noqa: E402
-from utils.modes import CHECK, MODES  # noqa: E402
+from utils.modes import CHECK, MODES, PLAN  # noqa: E402
 from utils.page import build  # noqa: E402
 from utils.parser import build_parser  # noqa: E402
 
@@ -218,6 +218,9 @@ def planned(arguments, task=None):
                 if task and not os.path.realpath(path).startswith(inside):
                     raise Broken("uses a file outside of the task: " + ascii(path))
 
+    if PLAN in arguments or "--exec_mode=" + PLAN in arguments:
+        # A trial trains.
+        arguments = ["--no_trial"] + arguments
     before = sys.modules.get("utils.runner")
     sys.modules["utils.runner"] = types.SimpleNamespace(run=check)
     try:
