@@ -17,7 +17,7 @@ def test_the_flag_chooses_among_them():
 
 
 def test_the_names_tell_recipe_and_network_where_they_are_not_the_usual_ones():
-    assert [name for name, _ in recipes.named()] == ["unet", "tuned unet", "tuned"]
+    assert [name for name, _ in recipes.named()] == ["tuned", "unet", "tuned unet"]
 
 
 @pytest.mark.parametrize("recipe,model", sorted(recipes.RECIPES))

@@ -8,8 +8,24 @@ from utils.network_flags import UNET, VNET
 # The published recipes: V-Net's are the defaults of the flags themselves.
 REFERENCE = "reference"
 
+# Accuracy in minutes, for both networks.
+TUNED = {
+    "fit": "pad",
+    "input_shape": "auto",
+    "data_normalization": "auto",
+    "augment_rotation": 15.0,
+    "augment_scaling": 0.2,
+    "augment_shift": 3.0,
+    "loss": "dice_ce",
+    "optimizer": "adam",
+    "base_lr": 0.001,
+    "lr_schedule": "cosine",
+    "lr_warmup_steps": 200,
+}
+
 RECIPES = {
     (REFERENCE, VNET): {},
+    ("tuned", VNET): dict(TUNED, crop_shape="auto", upscale_blocks=[3, 1], train_epochs=28, evaluate_every=7),
     # Ronneberger, Fischer and Brox 2015, sections 2 and 3.
     (REFERENCE, UNET): {
         "input_shape": "auto",
@@ -22,44 +38,16 @@ RECIPES = {
         "augment_elastic": 10.0,
         "augment_elastic_knots": 3,
     },
-    # Accuracy in minutes.
-    ("tuned", UNET): {
-        "input_shape": "auto",
-        "fit": "pad",
-        "data_normalization": "auto",
-        "filters": 16,
-        "padding": "same",
-        "dropout": 0.0,
-        "empty_slices": 0.3,
-        "augment_rotation": 15.0,
-        "augment_scaling": 0.2,
-        "augment_shift": 3.0,
-        "loss": "dice_ce",
-        "optimizer": "adam",
-        "base_lr": 0.001,
-        "batch_size": 16,
-        "lr_schedule": "cosine",
-        "lr_warmup_steps": 200,
-        "train_epochs": 8,
-        "evaluate_every": 2,
-    },
-    ("tuned", VNET): {
-        "fit": "pad",
-        "data_normalization": "auto",
-        "input_shape": "auto",
-        "crop_shape": "auto",
-        "upscale_blocks": [3, 1],
-        "augment_rotation": 15.0,
-        "augment_scaling": 0.2,
-        "augment_shift": 3.0,
-        "loss": "dice_ce",
-        "optimizer": "adam",
-        "base_lr": 0.001,
-        "lr_schedule": "cosine",
-        "lr_warmup_steps": 200,
-        "train_epochs": 28,
-        "evaluate_every": 7,
-    },
+    ("tuned", UNET): dict(
+        TUNED,
+        filters=16,
+        padding="same",
+        dropout=0.0,
+        empty_slices=0.3,
+        batch_size=16,
+        train_epochs=8,
+        evaluate_every=2,
+    ),
 }
 
 
