@@ -44,8 +44,8 @@ def keep(cases, settings, directory, progress=None, later=(), trained_on=None):
 
     A kept copy belongs to the content of the case's files and to the settings: when either changes,
     another one is made. Of cases that are due `later` the header of the image is looked at and nothing is
-    kept. What the settings ask for beside image and label is there for the first `trained_on` cases, or all.
-    `progress(done, total)` is called after each case. Raises one UserError that tells of every case
+    kept. The weights of borders that the settings may ask for are there for the first `trained_on` cases, or
+    all. `progress(done, total)` is called after each case. Raises one UserError that tells of every case
     that cannot be used; where they are several, in a line each.
     """
     _make_directory(directory)
@@ -98,7 +98,8 @@ def _keep_case(case, settings, directory, trained_on=True):
         _save(kept.image, image, settings)
         if label is not None:
             _save(kept.label, label, settings)
-    kept = _with_positions(kept, settings) if trained_on and settings.get("positions") else kept
+    # What of a held-out case is measured during the training lies about its structures.
+    kept = _with_positions(kept, settings) if settings.get("positions") else kept
     return _with_borders(kept, settings) if trained_on and settings.get("borders") else kept
 
 
