@@ -139,6 +139,8 @@ def stack_seeds():
 
 
 def read_stack(content, folder):
+    # Of the same size, it may be written in the same moment as the one before.
+    scans.forget()
     name = "stack.png" if content[:4] == b"\x89PNG" else "stack.tif"
     path = put(content, folder, "task", name)
     description = dict(DESCRIPTION, training=[{"image": name, "label": name}], test=[])

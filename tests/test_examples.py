@@ -164,7 +164,7 @@ class TestPublishedCommands:
     def test_a_script_leaves_to_a_trained_model_what_it_was_trained_with(self, machine, tmp_path):
         chosen = params.from_command_line(["--data_dir", "d", "--model_dir", str(tmp_path), "--recipe", "tuned"])
         task = {"task": "T", "labels": ["background", "A"], "modalities": ["MRI"], "workers": 1}
-        task.update(input_shape=[16, 16, 16], crop_shape=[16, 16, 16], spacing=[1.0, 1.0, 1.0])
+        task.update(image_kind="scans", input_shape=[16, 16, 16], crop_shape=[16, 16, 16], spacing=[1.0, 1.0, 1.0])
         model_settings.save(model_settings.settings_of(dict(chosen, **task)), str(tmp_path))
         (tmp_path / "model.ckpt-1.index").write_text("")
         words = machine.run("vnet_train_and_evaluate.py", "--data_dir", "d", "--model_dir", tmp_path).command

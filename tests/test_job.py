@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from command_line import STRUCTURES, TEST_CASES, TINY, TRAINING_CASES, make_task, read_description, write_description
+from stack_tasks import stack_task
 
 from utils import job, launch, model_settings, params, split
 from utils.errors import UserError
@@ -74,7 +75,7 @@ class TestParts:
         planned = job.plan(settings("train", data_dir, model_dir))
         labels = ["background"] + list(STRUCTURES)
         grid = {"input_shape": [16, 16, 16], "crop_shape": None, "spacing": None}
-        assert planned.description == dict(grid, task="Tiny", labels=labels, modalities=["MRI0"])
+        assert planned.description == dict(grid, task="Tiny", labels=labels, modalities=["MRI0"], image_kind="scans")
 
     def test_planning_leaves_nothing_behind(self, data_dir, model_dir):
         job.plan(settings("train_and_evaluate", data_dir, model_dir))
@@ -218,3 +219,54 @@ class TestErrors:
         change_description(own_task, training=[])
         with pytest.raises(UserError, match="of 0 labelled cases leaves none to train on"):
             job.plan(settings("train", own_task, model_dir))
+
+
+class TestKindOfImages:
+    """A network of slices takes scans and stacks alike; a model only what it is trained on."""
+
+    FLAGS = ("--model", "unet", "--padding", "same", "--levels", "2", "--filters", "2", "--train_split", "0.5")
+
+    def settings(self, mode, data_dir, model_dir, *images):
+        where = ["--exec_mode", mode, "--model_dir", model_dir] + (["--data_dir", data_dir] if data_dir else [])
+        flags = self.FLAGS if mode.startswith("train") else ()
+        return params.from_command_line(where + list(flags) + (["--images"] + list(images) if images else []))
+
+    def trained(self, data_dir, model_dir):
+        chosen = self.settings("train", data_dir, model_dir)
+        planned = job.plan(chosen)
+        model_settings.save(model_settings.settings_of(dict(chosen, workers=1, **planned.description)), model_dir)
+        open(os.path.join(model_dir, "model.ckpt-4.index"), "w").close()
+        return planned.description["image_kind"]
+
+    def refused(self, chosen, told):
+        with pytest.raises(UserError) as caught:
+            job.plan(chosen)
+        assert str(caught.value) == told
+
+    def test_the_other_one_is_refused(self, data_dir, model_dir, tmp_path):
+        stacks, other = stack_task(tmp_path), str(tmp_path / "other")
+        assert self.trained(stacks, model_dir) == "stacks" and self.trained(data_dir, other) == "scans"
+        scan = os.path.join(data_dir, "imagesTs", "case_11.nii.gz")
+        stack = os.path.join(stacks, "test-volume.tif")
+        told = "--images {}: is a scan, but the model in {} is trained on stacks of images: give it stacks, or use {}"
+        told = told.format(scan, model_dir, "another --model_dir")
+        self.refused(self.settings("predict", None, model_dir, scan), told)
+        told = "--images {}: is a stack of images, but the model in {} is trained on scans: give it scans, or use {}"
+        told = told.format(stack, other, "another --model_dir")
+        self.refused(self.settings("predict", None, other, stack), told)
+        assert names_of(job.plan(self.settings("predict", None, model_dir, stack)).predicted) == ["test-volume"]
+        assert names_of(job.plan(self.settings("predict", None, other, scan)).predicted) == ["case_11"]
+
+    def test_in_a_task_too(self, own_task, model_dir, tmp_path):
+        stacks = stack_task(tmp_path)
+        self.trained(stacks, model_dir)
+        change_description(own_task, labels={"0": "background", "1": "foreground"}, modality={"0": "image"})
+        for mode in "train", "predict":
+            with pytest.raises(UserError, match=r"^--data_dir .*\.nii\.gz: is a scan, but the model in .* is trained"):
+                job.plan(self.settings(mode, own_task, model_dir))
+
+    def test_volumes_of_the_other_network(self, data_dir, model_dir, tmp_path):
+        pretend_training(data_dir, model_dir)
+        stack = os.path.join(stack_task(tmp_path), "test-volume.tif")
+        with pytest.raises(UserError, match="^--images .*test-volume.tif: is a stack of images, but the model in"):
+            job.plan(settings("predict", None, model_dir, "--images", stack))

@@ -8,7 +8,13 @@ from utils.errors import UserError
 from utils.model_settings import LEARNED_SETTINGS, MODEL_SETTINGS, RUN_SETTINGS, TASK_SETTINGS
 from utils.params import from_command_line
 
-TASK = {"task": "Hippocampus", "labels": ["background", "Anterior"], "modalities": ["MRI"], "workers": 1}
+TASK = {
+    "task": "Hippocampus",
+    "labels": ["background", "Anterior"],
+    "modalities": ["MRI"],
+    "image_kind": "stacks",
+    "workers": 1,
+}
 
 
 @pytest.fixture
@@ -48,6 +54,7 @@ class TestFile:
             ("labels", ["background", "Head", "Head"], "two structures have one name"),
             ("modalities", "MRI", "'MRI' is not a list of names"),
             ("task", None, "None is not a name"),
+            ("image_kind", "volumes", "'volumes' is none of scans, stacks"),
             ("intensities", [[0, 1, 2]], "{0!r} are no intensities of CT".format([[0, 1, 2]]).replace("[", r"\[")),
             ("intensities", [[0, 1, 2, -1.0]], "{0!r} are no".format([[0, 1, 2, -1.0]]).replace("[", r"\[")),
             ("intensities", "CT", "'CT' are no intensities of CT"),
@@ -104,6 +111,11 @@ class TestFile:
         changed = dict(stored, data_normalization="ct", folds=3)
         model_settings.save(changed, model_dir)
         assert model_settings.load(model_dir) == changed
+
+    def test_a_model_of_an_earlier_release_was_trained_on_scans(self, stored, model_dir):
+        assert stored.pop("image_kind") == "stacks"
+        model_settings.save(stored, model_dir)
+        assert model_settings.load(model_dir)["image_kind"] == "scans"
 
     def test_a_model_of_an_earlier_release_has_none(self, stored, model_dir):
         del stored["intensities"]

@@ -30,6 +30,7 @@ def trained(tmp_path, run):
             "task": "Hippocampus",
             "labels": ["background", "Anterior"],
             "modalities": ["MRI"],
+            "image_kind": "scans",
             "workers": launch.size(),
         }
         settings = model_settings.settings_of(dict(chosen, **task))

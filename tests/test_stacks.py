@@ -15,6 +15,7 @@ from utils.errors import UnusableFile, UserError
 from utils.stacks import (
     Page,
     describe,
+    forget,
     mask_pages,
     pages_of,
     read_header,
@@ -24,6 +25,7 @@ from utils.stacks import (
     write_masks,
     write_stack,
 )
+from utils.tiff_header import check_file
 from utils.volumes import to_array
 
 
@@ -90,6 +92,36 @@ class TestReadPage:
             path = saved(tmp_path / "stack.tif", grey(seed), grey(seed + 5))
             os.utime(path, ns=(seed, seed))
             np.testing.assert_array_equal(read_page(pages_of(path)[1])[..., 0], grey(seed + 5))
+
+    def test_and_so_is_its_header(self, tmp_path):
+        for seconds, shape in enumerate([(7, 5), (5, 7)]):
+            pages = pages_of(saved(tmp_path / "stack.tif", grey(shape=shape), grey(shape=shape)))
+            os.utime(pages[0].path, (seconds, seconds))
+            assert read_header(pages[:1]) == read_header(pages[1:]) == (shape, 1)
+
+    def test_that_of_a_file_is_read_once_for_all_its_pages(self, tmp_path, monkeypatch):
+        """A thousand pages would each read a thousand directories."""
+        pages = pages_of(saved(tmp_path / "stack.tif", *[grey(number) for number in range(9)]))
+        looked_at = []
+        monkeypatch.setattr("utils.stacks.check_file", lambda path: looked_at.append(path) or check_file(path))
+        for page in pages:
+            assert read_header([page]) == (SHAPE, 1)
+            read_page(page)
+        # For the header, and before the pixels.
+        assert len(looked_at) == 2
+
+    def test_no_file_is_kept_for_ever(self, tmp_path):
+        path = saved(tmp_path / "stack.tif", grey(), grey(1))
+        pages = pages_of(path)
+        first = [read_page(page) for page in pages]
+        state = os.stat(path)
+        saved(path, grey(1), grey())
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+        assert os.path.getsize(path) == state.st_size
+        # That the file has changed cannot be seen.
+        np.testing.assert_array_equal([read_page(page) for page in pages], first)
+        forget()
+        np.testing.assert_array_equal([read_page(page) for page in pages], first[::-1])
 
     def test_one_that_has_lost_pages_since(self, tmp_path):
         last = pages_of(saved(tmp_path / "stack.tif", grey(), grey(1), grey(2)))[-1]
@@ -236,6 +268,12 @@ class TestDescribe:
         assert description["modality"] == {"0": "red", "1": "green", "2": "blue"}
         assert description["training"] == [{"image": "train-volume", "label": "train-labels"}]
         assert description["test"] == []
+
+    def test_no_pixels_are_read(self, tmp_path, monkeypatch):
+        for name, make in (("train-volume", grey), ("train-labels", truth)):
+            saved(tmp_path / (name + ".tif"), make(0), make(1))
+        monkeypatch.setattr(sitk.ImageFileReader, "Execute", None)
+        assert describe(str(tmp_path))["modality"] == {"0": "image"}
 
     def test_images_to_predict_alone(self, tmp_path):
         saved(tmp_path / "test-volume.tiff", grey())

@@ -6,6 +6,7 @@ from typing import Any, Dict, NamedTuple, Tuple
 from utils import grid, launch, model_folder, model_settings, network_memory, split, tasks
 from utils import params as params_file
 from utils.errors import UserError
+from utils.model_settings import SCANS, STACKS
 from utils.network_flags import UNET
 from utils.scans import is_stack
 from utils.tasks import Case
@@ -15,8 +16,8 @@ class Job(NamedTuple):
     """The cases a run trains on, evaluates and predicts; empty where it does not.
 
     ``description`` holds ``task`` (name), ``labels`` (structure names by value, background first), ``modalities``
-    (names by channel), and what ``utils.grid.choose`` returns. ``folds`` are the jobs of a cross-validation's folds;
-    ``held_out`` then holds the cases of all of them, fold by fold.
+    (names by channel), ``image_kind`` (scans or stacks), and what ``utils.grid.choose`` returns. ``folds`` are the jobs
+    of a cross-validation's folds; ``held_out`` then holds the cases of all of them, fold by fold.
     """
 
     description: Dict[str, Any]
@@ -34,9 +35,14 @@ def plan(params):
             of the execution mode, or the network cannot fit in memory.
     """
     task = tasks.read_task(params["data_dir"]) if params["data_dir"] else None
+    stored = params_file.binding_settings(params)
     if task is not None:
-        refuse_stacks(params, task.training + task.test)
-    job = _benchmark_job(task, params) if params["benchmark"] else _planned(task, params)
+        cases = task.training + task.test
+        if stored is not None:
+            _refuse_other_kind(params, "data_dir", stored["image_kind"], cases)
+        refuse_stacks(params, cases)
+    job = _benchmark_job(task, params) if params["benchmark"] else _planned(task, params, stored)
+    _refuse_other_kind(params, "images", job.description["image_kind"], job.predicted)
     refuse_stacks(params, job.predicted)
     network_memory.check(dict(params, **job.description), job)
     return job
@@ -57,9 +63,28 @@ def refuse_stacks(params, cases):
         )
 
 
-def _planned(task, params):
+def _refuse_other_kind(params, flag, kind, cases):
+    """Raises UserError for cases that are no images of the kind that the model is trained on, which ``flag`` names."""
+    other = next((case for case in cases if _kind_of(case) != kind), None)
+    if other is not None:
+        raise UserError(
+            "--{} {}: is a {}, but the model in {} is trained on {}: give it {}, or use another --model_dir".format(
+                flag,
+                other.image,
+                "scan" if kind == STACKS else "stack of images",
+                params["model_dir"],
+                "stacks of images" if kind == STACKS else "scans",
+                "stacks" if kind == STACKS else "scans",
+            )
+        )
+
+
+def _kind_of(case):
+    return STACKS if is_stack(case) else SCANS
+
+
+def _planned(task, params, stored):
     mode = params["exec_mode"]
-    stored = params_file.binding_settings(params)
     job = Job(_describe(task, params) if stored is None else _described(stored, task, params))
     if mode in params_file.TRAINING_MODES or mode in params_file.EVALUATION_MODES:
         job = _with_labelled_cases(job, task, params, stored)
@@ -78,8 +103,10 @@ def _benchmark_job(task, params):
 
 
 def _describe(task, params):
+    cases = task.training or task.test
     description = {"task": task.name, "labels": list(task.labels), "modalities": list(task.modalities)}
-    return dict(description, **grid.choose(params, task.training or task.test))
+    # A task has one kind of images.
+    return dict(description, image_kind=_kind_of(cases[0]), **grid.choose(params, cases))
 
 
 def _described(stored, task, params):

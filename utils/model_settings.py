@@ -90,9 +90,12 @@ LATER_SETTINGS = (
     + ("model", "slice_axis", "levels", "filters", "padding", "dropout", "empty_slices")
     + ("weight_decay", "weight_averaging", "lr_scaling", "lr_warmup_epochs", "flip_axes", "folds")
     + tuple(name for name in RUN_SETTINGS if name.startswith("augment_"))
+    + ("image_kind",)
 )
 # What the runner adds to params.json once it knows the task.
-TASK_SETTINGS = ("task", "labels", "modalities")
+TASK_SETTINGS = ("task", "labels", "modalities", "image_kind")
+# What the cases are: volumes, or stacks of 2-D images.
+SCANS, STACKS = IMAGE_KINDS = ("scans", "stacks")
 # What training learns from the cases, None where it learned nothing: that of `utils.ct_intensities`.
 LEARNED_SETTINGS = ("intensities",)
 # low, high, mean and deviation of a channel.
@@ -118,8 +121,8 @@ def load(model_dir):
     """Returns the settings in `<model_dir>/params.json`, a dict, or None where there is no such file.
 
     It has at least MODEL_SETTINGS, RUN_SETTINGS and TASK_SETTINGS: "task" (str), "labels" (names by value,
-    labels[0] is background) and "modalities" (names by channel). Raises UserError where the file is damaged, or
-    holds what this version does not know. LEARNED_SETTINGS may be None.
+    labels[0] is background), "modalities" (names by channel) and "image_kind" (one of IMAGE_KINDS). Raises UserError
+    where the file is damaged, or holds what this version does not know. LEARNED_SETTINGS may be None.
     """
     stored = _read(model_dir)
     if stored is None:
@@ -135,7 +138,7 @@ def load(model_dir):
         )
     # A flag that the model is older than: it was made as the reference recipe would have it.
     earlier = recipes.defaults(recipes.REFERENCE)
-    earlier.update(dict.fromkeys(LEARNED_SETTINGS))
+    earlier.update(dict.fromkeys(LEARNED_SETTINGS), image_kind=SCANS)
     stored = dict({name: earlier[name] for name in LATER_SETTINGS + LEARNED_SETTINGS}, **stored)
     for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS:
         if name not in stored:
@@ -212,6 +215,8 @@ def _task_problem(name, value):
     if name == "intensities":
         fine = value is None or isinstance(value, list) and all(map(_is_channel, value))
         return None if fine else "{!r} are no intensities of CT".format(value)
+    if name == "image_kind":
+        return None if value in IMAGE_KINDS else "{!r} is none of {}".format(value, ", ".join(IMAGE_KINDS))
     if name == "task":
         return None if isinstance(value, str) else "{!r} is not a name".format(value)
     if not (isinstance(value, list) and value and all(isinstance(item, str) for item in value)):

@@ -113,6 +113,11 @@ def read_mask(case, path, grid, classes):
         return _label_of(pages, grid, classes)
 
 
+def forget():
+    """Let go of what reading page after page has kept in memory, when all of a stack's have been read."""
+    stacks.forget()
+
+
 def content_of(case):
     """Return what tells the pages of a case, with its mask, from others: bytes. Raises UserError for unreadable files.
 

@@ -70,9 +70,8 @@ def read_header(pages):
     """
     first = None
     for path in sorted({page.path for page in pages}):
-        _state(path)
-        reader, channels = _reader(path)
-        header = Header(tuple(reader.GetSize()[:2]), 3 if channels == 4 else channels)
+        state = _state(path)
+        header = _header(path, state.st_mtime_ns, state.st_size)
         if first is not None and header != first:
             raise UnusableFile(
                 "%s: has %d by %d pixels of %d channels, %s %d by %d of %d: name images of several kinds one by one"
@@ -153,6 +152,13 @@ def to_channels(pages):
     return [sitk.GetImageFromArray(np.ascontiguousarray(channel)) for channel in channels]
 
 
+def forget():
+    """Let go of the files that were kept in memory, since page after page was asked for."""
+    with _reading:
+        _kept_file.cache_clear()
+    _header.cache_clear()
+
+
 def write_masks(masks, classes, path):
     """Write masks, np.uint8 [X, Y] of one shape, as `write_stack` does.
 
@@ -190,7 +196,7 @@ def describe(data_dir):
         return None
     if images is not None and labels is None:
         raise UserError("%s: has %s without %s: add the masks" % ((data_dir,) + ISBI_NAMES[:2]))
-    channels = read_page(pages_of(os.path.join(data_dir, images or test))[0]).shape[-1]
+    channels = read_header(pages_of(os.path.join(data_dir, images or test))[:1]).channels
     return {
         "name": os.path.basename(os.path.abspath(data_dir)),
         "tensorImageSize": "2D",
@@ -255,6 +261,14 @@ def _state(path):
         # A pipe would be waited for.
         raise UnusableFile("%s: cannot be read: is no file" % path)
     return state
+
+
+# Each page of a file asks for it, several times; those of a folder have files of their own.
+@functools.lru_cache(maxsize=4096)
+def _header(path, changed, size):
+    """The Header of a file. The time it was changed and its size tell it from an earlier one."""
+    reader, channels = _reader(path)
+    return Header(tuple(reader.GetSize()[:2]), 3 if channels == 4 else channels)
 
 
 def _reader(path):

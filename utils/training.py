@@ -16,6 +16,7 @@ from utils import (
     interruption,
     model_folder,
     model_settings,
+    scans,
     split,
     unfinished,
 )
@@ -45,6 +46,7 @@ class Training:
             self._write_settings()
             self._write_split()
         volumes, held_out = self._preparation.training_volumes(self.job)
+        scans.forget()
         items = self._preparation.items(volumes)
         plan = self._training_plan(len(items), items.order)
         first_step, state = self._last_step()
