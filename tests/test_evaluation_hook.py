@@ -7,12 +7,14 @@ from command_line import checkpoint_steps, read_json
 from plans import images_of
 from training_sessions import summaries_in, training_session
 
+from utils.data_loader import Volumes
 from utils.errors import UserError
 from utils.feeding import Whole
 from utils.hooks.evaluation_hook import OVERLAYS, EvaluationHook, best_score, best_step
 from utils.interruption import Interrupted
 from utils.overlays import overlay_png
 from utils.scores import mean_of_defined, soft_dice
+from utils.tasks import Pages
 from utils.tf_runtime import tf
 from utils.unfinished import Unfinished
 from utils.workers import Workers
@@ -177,6 +179,18 @@ class TestOverlays:
             for index in range(OVERLAYS)
         }
         assert shown == expected
+
+    def test_pages_of_stacks_are_the_right_way_up(self, training, kept_volumes):
+        page, scan = kept_volumes(2, SHAPE, channels=3).kept
+        page = page._replace(case=page.case._replace(pages=Pages()))
+        training.volumes = volumes = Volumes([page, scan])
+        training.run(WEIGHTS[:1])
+        shown = training.summaries()
+        for index, is_page in enumerate((True, False)):
+            mask = probabilities(volumes, WEIGHTS[0])[index].argmax(axis=-1)
+            pictures = [overlay_png(volumes.image(index)[..., 0], mask, volumes.label(index), way)[0] for way in (0, 1)]
+            assert pictures[0] != pictures[1]
+            assert shown["overlay/case_{}".format(index), 1] == pictures[is_page]
 
     def test_as_many_as_there_are_cases(self, training, kept_volumes):
         training.volumes = kept_volumes(1, SHAPE, channels=3)

@@ -49,6 +49,13 @@ class TestBasic:
         assert (columns.min(), columns.max() + 1) == (TIMES * 2, TIMES * 5)
         assert (rows.min(), rows.max() + 1) == (TIMES * (12 - 9), TIMES * (12 - 3))
 
+    def test_of_a_page_the_second_axis_is_downwards(self):
+        pixels = overlay(black(), labels(), nothing(), page=True)
+        assert pixels.shape == (TIMES * 12, TIMES * (8 + 1), 3)
+        rows, columns = np.nonzero(pixels.any(axis=-1))
+        assert (columns.min(), columns.max() + 1) == (TIMES * 2, TIMES * 5)
+        assert (rows.min(), rows.max() + 1) == (TIMES * 3, TIMES * 9)
+
     def test_the_truth_is_a_white_outline(self):
         pixels = overlay(black(), nothing(), labels())
         white = (pixels == 1.0).all(axis=-1)

@@ -13,7 +13,7 @@ LEAST_SIDE = 128
 OPACITY = 0.45
 
 
-def overlay_png(image, mask, truth):
+def overlay_png(image, mask, truth, page=False):
     """Three orthogonal slices side by side, the mask's structures tinted, the truth's outlined in white.
 
     Of what is one voxel thick along z, that slice alone.
@@ -22,25 +22,27 @@ def overlay_png(image, mask, truth):
         image: [X, Y, Z] float.
         mask: [X, Y, Z] int, the predicted structures: 0 is background.
         truth: [X, Y, Z] int.
+        page: whether the slices along z are images of their own, of which one is drawn, y downwards.
 
     Returns:
         (the PNG's bytes, its height, its width), the sizes in pixels; its colours are RGBA.
     """
-    pixels = overlay(image, mask, truth)
+    pixels = overlay(image, mask, truth, page)
     file = io.BytesIO()
     imsave(file, pixels, format="png", origin="upper")
     return (file.getvalue(),) + pixels.shape[:2]
 
 
-def overlay(image, mask, truth):
+def overlay(image, mask, truth, page=False):
     """The picture of ``overlay_png`` as an array: float [rows, columns, 3] in 0 to 1."""
     image = np.asarray(image)
     middle = middle_of(image.shape, (mask > 0) | (truth > 0))
     window = grey_window(image)
     times = -(-LEAST_SIDE // max(image.shape))
     panels = []
-    for _, _, through in PLANES if image.shape[2] > 1 else PLANES[:1]:
-        grey, predicted, known = (_magnified(cut(volume, through, middle), times) for volume in (image, mask, truth))
+    for _, _, through in PLANES if image.shape[2] > 1 and not page else PLANES[:1]:
+        slices = (cut(volume, through, middle) for volume in (image, mask, truth))
+        grey, predicted, known = (_magnified(one[:, ::-1] if page else one, times) for one in slices)
         panels.append(_panel(grey, predicted, known, window))
     rows = max(panel.shape[0] for panel in panels)
     return np.concatenate([_padded(panel, rows, times) for panel in panels], axis=1)

@@ -16,6 +16,7 @@ from utils.hooks.training_hook import write_scalars
 from utils.interruption import Interrupted
 from utils.model_folder import BEST_FOLDER
 from utils.run_log import metric_name
+from utils.scans import is_stack
 from utils.tf_runtime import tf
 
 # Cases whose masks TensorBoard shows after each evaluation.
@@ -170,9 +171,12 @@ class EvaluationHook(tf.train.SessionRunHook):
         from utils.overlays import overlay_png
 
         mask = np.argmax(probabilities, axis=-1).astype(np.uint8)
-        png, height, width = overlay_png(self.volumes.image(index)[..., 0], mask, self.volumes.label(index))
+        case = self.volumes.kept[index].case
+        png, height, width = overlay_png(
+            self.volumes.image(index)[..., 0], mask, self.volumes.label(index), page=is_stack(case)
+        )
         image = tf.Summary.Image(height=height, width=width, colorspace=RGBA, encoded_image_string=png)
-        value = tf.Summary.Value(tag="overlay/" + self.volumes.kept[index].case.name, image=image)
+        value = tf.Summary.Value(tag="overlay/" + case.name, image=image)
         self._writer.add_summary(tf.Summary(value=[value]), self._done)
 
     def _keep_best(self, session, mean):
