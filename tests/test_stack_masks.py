@@ -166,6 +166,20 @@ class TestPage:
         assert "Hausdorff 95 %, pixels" in text and "Masks over the images" in text
         assert not re.search(r"\b(mm|ml|voxels)\b", text)
 
+    def test_of_one_that_shows_scans_beside_them(self, task, params):
+        """As those who trained another model in the folder have it."""
+        cards = {("evaluated", 0): '<i data-plane="page">', ("predicted", 0): '<i data-plane="axial">'}
+        contents = build.Contents([], ["foreground"], {}, 0, {})
+
+        def shown(*kinds):
+            pictures = build.Pictures({key: card for key, card in cards.items() if key[0] in kinds}, [], True)
+            (part,) = [part for part in build.sections.parts(contents, pictures) if part.anchor == "pictures"]
+            return part.title, "crosshair</label>" in "".join(part.html)
+
+        assert shown("evaluated") == ("Masks over the images", False)
+        assert shown("predicted") == ("Masks over the scans", True)
+        assert shown("evaluated", "predicted") == ("Masks over the images", True)
+
     def test_knows_the_pages_of_an_earlier_run(self, task, params):
         write_report(task, params)
         with open(os.path.join(params["model_dir"], "report", "scans.json")) as file:
