@@ -1,10 +1,16 @@
 import csv
 import json
+import re
 
+import numpy as np
 import pytest
+from stack_tasks import grey, saved
 
 from utils.errors import UserError
-from utils.predictions import CasePrediction, tabulate, tell, write_csv, write_json
+from utils.predictions import CasePrediction, StackPrediction, page_names, tabulate, tell, write_csv, write_json
+from utils.scans import read_channels
+from utils.tasks import cases_of_images
+from utils.volumes import to_array
 
 STRUCTURES = ["Anterior", "Posterior"]
 NAN = float("nan")
@@ -26,6 +32,21 @@ class TestFiles:
             "volume_ml": {"Anterior": 0.5, "Posterior": 0.0},
             "uncertainty": {"Anterior": 0.25, "Posterior": None},
         }
+
+    def test_the_files_of_a_folder_are_named_in_the_order_of_the_masks_pages(self, tmp_path):
+        for number in range(12):
+            saved(tmp_path / "cells" / "page{}.png".format(number), np.full((3, 2), number, np.uint8))
+        stack = saved(tmp_path / "stack.tif", grey(), grey())
+        cases = cases_of_images([str(tmp_path / "cells"), stack])
+        made = [StackPrediction(case.name, [1.0], [0.1]) for case in cases]
+        found = page_names(cases, made)
+        assert found == {"pages": {"cells": ["page{}.png".format(number) for number in range(12)]}}
+        # The network, and so the mask, has them in this order.
+        pixels = to_array(read_channels(cases[0])[0])
+        assert [int(re.sub("[^0-9]", "", name)) for name in found["pages"]["cells"]] == list(pixels[0, 0])
+        table = tabulate(made, ["cell"], found)
+        assert table["pages"] == found["pages"] and len(table["cases"]) == 2
+        assert page_names(cases, made[1:]) == page_names([], made) == {}
 
     def test_csv(self, tmp_path):
         write_csv(tabulate(PREDICTIONS, STRUCTURES, {}), tmp_path)

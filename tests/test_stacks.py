@@ -48,6 +48,12 @@ class TestPages:
         found = [Page(name, os.path.join(folder, name + end), None) for name, end in zip("ab", (".PNG", ".tif"))]
         assert pages_of(folder) == tuple(found) + (Page("c.d", os.path.join(folder, "c.d.png"), None),)
 
+    def test_numbers_in_their_names_are_numbers(self, tmp_path):
+        names = ["1.png", "a.png", "a1.png", "a1b2.png", "a2.png", "a09.png", "a9.png", "a10.tif", "a10b.png", "b.png"]
+        for name in sorted(names):
+            saved(tmp_path / "images" / name, grey())
+        assert [os.path.basename(page.path) for page in pages_of(str(tmp_path / "images"))] == names
+
     def test_of_a_single_image(self, tmp_path):
         path = saved(tmp_path / "one.png", grey())
         assert pages_of(path) == (Page("one", path, None),)

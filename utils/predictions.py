@@ -6,7 +6,7 @@ from typing import NamedTuple, Sequence
 import numpy as np
 
 from dllogger.values import plain
-from utils import case_table
+from utils import case_table, stacks
 from utils.files import write_json_atomically
 from utils.progress import say
 from utils.scans import is_stack
@@ -41,6 +41,18 @@ class StackPrediction(NamedTuple):
 def kind_of(cases):
     """Returns the class of what is known of the masks of ``utils.tasks.Case``s, all of scans or all of stacks."""
     return StackPrediction if any(map(is_stack, cases)) else CasePrediction
+
+
+def page_names(cases, made):
+    """Returns what predictions.json tells of folders of images: {"pages": {case: names of its files}}, {} without any.
+
+    The names are in the order of the pages of the mask. Of the ``utils.tasks.Case``s those are told of that are among
+    the predictions ``made``. Raises UserError for a folder that cannot be read any more.
+    """
+    known = {prediction.name for prediction in made}
+    folders = [case for case in cases if case.name in known and is_stack(case) and os.path.isdir(case.image)]
+    names = {case.name: [os.path.basename(page.path) for page in stacks.pages_of(case.image)] for case in folders}
+    return {"pages": names} if names else {}
 
 
 def tabulate(predictions, structures, extra):

@@ -182,7 +182,9 @@ class Runner(Training):
         made = self._everyones(made, predictions.kind_of(self.job.predicted), self.job.predicted)
         self.record.read("predicted", self.job.predicted)
         if self.workers.is_first:
-            table = predictions.tabulate(made, self.structures, self._used())
+            extra = self._used()
+            self._attempt(lambda: extra.update(predictions.page_names(self.job.predicted, made)))
+            table = predictions.tabulate(made, self.structures, extra)
             self._attempt(predictions.write_json, table, self.model_dir)
             self._attempt(predictions.write_csv, table, self.model_dir)
             predictions.tell(made, self.model_dir)

@@ -9,6 +9,7 @@ import collections
 import functools
 import hashlib
 import os
+import re
 import stat
 import threading
 from typing import NamedTuple, Optional, Tuple
@@ -47,8 +48,8 @@ def is_stack(path):
 def pages_of(path):
     """Return the pages of a stack, a file or a folder: a tuple of Page, in the order of a file, or by name in a folder.
 
-    A folder's pages have the names of their files, those of a TIFF file its name and their numbers. Raises UnusableFile
-    for what is no stack, or not there, or incomplete.
+    Numbers in names count as numbers: page2 comes before page10. A folder's pages have the names of their files, those
+    of a TIFF file its name and their numbers. Raises UnusableFile for what is no stack, or not there, or incomplete.
     """
     if os.path.isdir(path):
         return _pages_of_folder(path)
@@ -222,20 +223,26 @@ def _stack_in(folder, name):
 
 def _pages_of_folder(path):
     try:
-        names = sorted(name for name in os.listdir(path) if name.lower().endswith(EXTENSIONS) and name[0] != ".")
+        names = [name for name in os.listdir(path) if name.lower().endswith(EXTENSIONS) and name[0] != "."]
     except OSError as error:
         raise UnusableFile("%s: cannot be read (%s)" % (path, error.strerror)) from error
     if not names:
         raise UnusableFile("%s: has no PNG or TIFF files" % path)
-    unprintable = [name for name in names if not is_printable(name)]
+    unprintable = sorted(name for name in names if not is_printable(name))
     if unprintable:
         raise UnusableFile("%s: %s: has characters that cannot be shown: rename it" % (path, ascii(unprintable[0])))
-    pages = tuple(Page(_stem(name), os.path.join(path, name), None) for name in names)
+    pages = tuple(Page(_stem(name), os.path.join(path, name), None) for name in sorted(names, key=_natural))
     counts = collections.Counter(page.name for page in pages)
     twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
         raise UnusableFile("%s: has two images named %s: rename or remove one" % (path, twice[0]))
     return pages
+
+
+def _natural(name):
+    """What names of files are sorted by: texts, and the numbers between them; what is equal by these, by the name."""
+    parts = re.split("([0-9]+)", _stem(name))
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)], name
 
 
 def _pixels(page):
