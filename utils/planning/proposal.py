@@ -31,6 +31,8 @@ MEMORY_SHARE = 0.5
 # Those that the recipe was tuned with: of 198 cases, two at a time, 28 times. Of patches, as many make an epoch.
 STEPS = 2772
 STEPS_OF_PATCHES = 100
+# Of an epoch: where there are few items, fewer at a time, not each at every step.
+FEWEST_STEPS = 4
 EVALUATIONS = 4
 CHECKPOINTS = 28
 
@@ -243,7 +245,7 @@ def _choose_length(proposal):
         kind, each = "patches", -(-STEPS_OF_PATCHES * settings["batch_size"] // cases)
         proposal.choose("patches_per_case", each, "an epoch of {} cases would be short".format(cases))
     items = items_of(settings, proposal.facts)
-    batch_size = min(settings["batch_size"], items)
+    batch_size = min(settings["batch_size"], max(1, items // FEWEST_STEPS))
     batch_size = proposal.choose("batch_size", batch_size, "of the {} {} of an epoch".format(items, kind))
     steps = -(-items // batch_size)
     # In whole quarters, so that what is measured last is the model.
