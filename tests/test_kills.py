@@ -204,7 +204,7 @@ def without_speed(epochs):
 FEW = (
     Kill("array", 5, signal.SIGKILL),
     Kill("step", 6, signal.SIGTERM),
-    Kill("held_out_batch", 3, signal.SIGINT),
+    Kill("held_out", 3, signal.SIGINT),
     Kill("rename", 7, signal.SIGKILL),
 )
 
@@ -245,7 +245,7 @@ KILLS = 30
 LONG = 40
 # How often what may be chosen comes at the least in each start of the command, before, in and after training.
 AT_FIRST = {"array": 4, "preprocess": 4}
-WITHIN = {"step": 9, "held_out_batch": 3, "save": 3, "saved": 3, "rename": 24}
+WITHIN = {"step": 9, "held_out": 3, "save": 3, "saved": 3, "rename": 24}
 AFTERWARDS = {"mask": 3, "compress": 3, "table": 1}
 
 

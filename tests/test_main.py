@@ -85,7 +85,7 @@ class TestBeforeTensorFlow:
     def test_help_does_not(self, stub):
         finished = run_main("--help", environment={"PYTHONPATH": stub})
         assert (finished.status, finished.errors) == (0, "")
-        assert "--exec_mode {train,evaluate,predict,train_and_predict,train_and_evaluate,check}" in finished.output
+        assert "--exec_mode {train,evaluate,predict,train_and_predict,train_and_evaluate,check,plan}" in finished.output
 
     def test_it_can_be_started_from_any_folder(self, stub, tmp_path):
         assert run_main("--help", environment={"PYTHONPATH": stub}, folder=tmp_path).status == 0
