@@ -6,11 +6,10 @@ U-Net slices of one voxel along ``slice_axis``, in the same five dimensions.
 
 from typing import Any, Callable, NamedTuple
 
+from model.averaging import AXES
 from model.unet import UNetSettings, labelled
 from model.vnet import NetworkSettings, supervised_vnet, vnet
 from utils.tf_runtime import tf
-
-AXES = {"x": 1, "y": 2, "z": 3}
 
 
 class Network(NamedTuple):
