@@ -173,6 +173,12 @@ class TestPatchItems:
         assert len(matches) == 1
         np.testing.assert_array_equal(found.label, label[matches[0]])
 
+    def test_a_smaller_part_is_trained_on_where_a_draw_says_so(self, located):
+        items, crop = self.items(located), (2, 2, 1)
+        for seed in range(30):
+            found = items.example(2 * 1 + 1, UNCHANGED._replace(seed=seed, crop=crop))
+            assert found.image.shape == crop + (2,) and found.label.shape == crop and found.label.any()
+
     def test_follows_from_its_draw_alone(self, located):
         one, other = draws(self.STRONG, 2, random_state())
         items = self.items(located)

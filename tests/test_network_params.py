@@ -33,7 +33,7 @@ class TestRefusals:
             ("--model unet --deep_supervision", "^--deep_supervision: belongs to --model vnet"),
             ("--input_shape 32 32", "^--input_shape: takes 3 values, not 2$"),
             ("--sampling patch --fit pad", "^--fit: does not go with --sampling patch: leave one of the two out$"),
-            ("--sampling patch --crop_shape 16 16 16", "^--crop_shape: does not go with --sampling patch"),
+            ("--sampling patch --crop_shape 16 16 12", "^--crop_shape 16 16 12: 3 levels .* not 12 along z"),
             ("--foreground_share 0.5", "^--foreground_share: belongs to --sampling patch: add that or leave this out$"),
             ("--patches_per_case 2", "^--patches_per_case: belongs to --sampling patch"),
             ("--patch_overlap 0.2", "^--patch_overlap: belongs to --sampling patch"),
@@ -68,7 +68,8 @@ class TestRefusals:
 
 
 class TestPatches:
-    def test_take_nothing_from_a_recipe_of_whole_images(self, run):
-        chosen = run("--recipe tuned --sampling patch")
+    def test_keep_the_size_of_voxels(self, run):
+        chosen = run("--recipe reference --sampling patch")
         assert (chosen["crop_shape"], chosen["fit"], chosen["spacing"]) == (None, "pad", None)
+        assert run("--recipe tuned --sampling patch")["crop_shape"] == "auto"
         assert run("--sampling patch --spacing 1 2 3")["spacing"] == [1.0, 2.0, 3.0]

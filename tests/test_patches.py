@@ -32,9 +32,9 @@ class TestOnStructures:
 
 
 class TestCorner:
-    def corners(self, count, shape, found, seed=0):
+    def corners(self, count, shape, found, seed=0, window=PATCH):
         random = np.random.RandomState(seed)
-        return np.array([corner(shape, PATCH, found, random) for _ in range(count)])
+        return np.array([corner(shape, PATCH, window, found, random) for _ in range(count)])
 
     def test_lies_anywhere_within_the_case(self):
         found = self.corners(3000, SHAPE, NOWHERE)
@@ -45,13 +45,21 @@ class TestCorner:
     def test_is_centred_on_a_voxel_as_far_as_the_case_reaches(self, shape):
         voxel = (shape[0] - 1, shape[1] // 2, 0)
         (first,) = self.corners(1, shape, np.array([(2,) + voxel]))
-        assert tuple(first) == centred(voxel, shape, PATCH)
+        assert tuple(first) == centred(voxel, shape, PATCH, PATCH)
         for start, size, length, place in zip(first, shape, PATCH, voxel):
             if size <= length:
                 assert [start] == starts(size, length, 0.5)
             else:
                 assert 0 <= start <= size - length and start <= place < start + length
                 assert start + length // 2 == place or start in (0, size - length)
+
+    def test_one_that_is_smaller_than_a_window_lies_anywhere_in_it(self):
+        shape, window = (10, 26, 3), (16, 20, 12)
+        found = self.corners(1000, shape, NOWHERE, window=window)
+        np.testing.assert_array_equal(found.min(axis=0), [-3, 0, -4])
+        np.testing.assert_array_equal(found.max(axis=0), [-3 + 16 - 12, 26 - 8, -4 + 12 - 10])
+        (about,) = self.corners(1, shape, np.array([[1, 0, 20, 2]]), window=window)
+        assert tuple(about) == centred((0, 20, 2), shape, PATCH, window) == (-3, 16, -3)
 
     def test_small_structures_come_up_as_often_as_large_ones(self):
         label = np.ones((40, 40, 40), np.uint8)
@@ -89,16 +97,24 @@ class TestChangedPatch:
     def test_unchanged_it_is_the_part_of_the_case(self, window):
         image, label = case()
         part = tuple(slice(start, start + length) for start, length in zip(window, PATCH))
-        found = changed_patch(image, label, window, PATCH, FILLING, UNCHANGED)
+        found = changed_patch(image, label, window, PATCH, PATCH, FILLING, UNCHANGED)
         np.testing.assert_array_equal(found[0], image[part])
         np.testing.assert_array_equal(found[1], label[part])
 
     def test_a_smaller_case_is_filled_up_as_in_prediction(self):
         image, label = case((31, 5, 9))
-        window = corner(image.shape[:3], PATCH, NOWHERE, np.random)
-        found = changed_patch(image, label, window, PATCH, FILLING, UNCHANGED)
+        window = corner(image.shape[:3], PATCH, PATCH, NOWHERE, np.random)
+        found = changed_patch(image, label, window, PATCH, PATCH, FILLING, UNCHANGED)
         np.testing.assert_array_equal(found[0], cut(image, window, PATCH, FILLING))
         np.testing.assert_array_equal(found[1], cut(label, window, PATCH, 0))
+
+    def test_of_a_smaller_case_it_is_a_part_of_the_window_of_prediction(self):
+        image, label = case((31, 5, 9))
+        window, first = (20, 16, 12), (7, -3, 1)
+        part = (slice(0, 12), slice(-3 + 5, -3 + 5 + 8), slice(1 + 1, 1 + 1 + 10))
+        found = changed_patch(image, label, first, PATCH, window, FILLING, UNCHANGED)
+        np.testing.assert_array_equal(found[0], cut(image, (7, -5, -1), window, FILLING)[part])
+        np.testing.assert_array_equal(found[1], cut(label, (7, -5, -1), window, 0)[part])
 
     @pytest.mark.parametrize("seed", range(8))
     def test_changed_it_is_the_part_of_the_changed_surroundings(self, seed):
@@ -109,16 +125,16 @@ class TestChangedPatch:
         window = (22, 27, 24)
         field = tuple(slice(start - 20, start + length + 20) for start, length in zip(window, PATCH))
         whole = augmented(image[field], label[field], draw)
-        found = changed_patch(image, label, window, PATCH, FILLING, draw)
+        found = changed_patch(image, label, window, PATCH, PATCH, FILLING, draw)
         np.testing.assert_allclose(found[0], whole[0][20:-20, 20:-20, 20:-20], atol=1e-4)
         assert np.mean(found[1] != whole[1][20:-20, 20:-20, 20:-20]) < 1e-3
 
     @pytest.mark.parametrize("shape", [SHAPE, (9, 26, 6)])
     def test_beyond_the_case_its_outermost_voxels_go_on(self, shape):
         image, label = np.ones(shape + (2,), np.float32), np.full(shape, 2, np.uint8)
-        window = corner(shape, PATCH, NOWHERE, np.random)
+        window = corner(shape, PATCH, PATCH, NOWHERE, np.random)
         found = changed_patch(
-            image, label, window, PATCH, np.float32([1, 1]), Draw(angles=(30.0, 40.0, -20.0), scale=0.5)
+            image, label, window, PATCH, PATCH, np.float32([1, 1]), Draw(angles=(30.0, 40.0, -20.0), scale=0.5)
         )
         np.testing.assert_allclose(found[0], 1.0, atol=1e-6)
         filled = [size < length for size, length in zip(shape, PATCH)]
@@ -130,7 +146,7 @@ class TestChangedPatch:
         assert draw.intensities
         part = tuple(slice(3, 3 + length) for length in PATCH)
         expected = augmented(image[part], label[part], draw)
-        found = changed_patch(image, label, (3, 3, 3), PATCH, FILLING, draw)
+        found = changed_patch(image, label, (3, 3, 3), PATCH, PATCH, FILLING, draw)
         np.testing.assert_array_equal(found[0], expected[0])
 
     def test_only_what_it_takes_is_read(self):
@@ -142,8 +158,8 @@ class TestChangedPatch:
     def test_more_channels_move_as_the_image_does(self):
         image, label = case((9, 26, 22))
         draw = Draw(angles=(10.0, -5.0, 20.0), scale=0.8, flips=(True, False, True))
-        window = corner(label.shape, PATCH, NOWHERE, np.random.RandomState(0))
-        alone = changed_patch(image, label, window, PATCH, np.zeros(2), draw)
-        together = changed_patch(image[..., :1], label, window, PATCH, np.zeros(1), draw, [image[..., 1]])
+        window = corner(label.shape, PATCH, PATCH, NOWHERE, np.random.RandomState(0))
+        alone = changed_patch(image, label, window, PATCH, PATCH, np.zeros(2), draw)
+        together = changed_patch(image[..., :1], label, window, PATCH, PATCH, np.zeros(1), draw, [image[..., 1]])
         np.testing.assert_array_equal(alone[0], together[0])
         np.testing.assert_array_equal(alone[1], together[1])

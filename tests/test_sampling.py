@@ -29,7 +29,7 @@ PATCHES = ("--sampling", "patch", "--input_shape", 12, 16, 16, "--patches_per_ca
 NETWORK = ("--downscale_blocks", 1, 1, "--upscale_blocks", 1, "--normalization_layer", "none", "--threads", 1)
 EPOCHS = 5
 TRAINING = ("--train_epochs", EPOCHS, "--optimizer", "adam", "--base_lr", 0.01, "--augment_rotation", 10)
-TRAINING += ("--data_normalization", "auto")
+TRAINING += ("--data_normalization", "auto", "--crop_shape", 12, 12, 12)
 HELD_OUT = 2
 
 
@@ -61,7 +61,7 @@ class TestPatches:
 
     def test_the_model_keeps_how_it_sees(self, trained):
         stored = read_json(trained[1], "params.json")
-        assert (stored["sampling"], stored["input_shape"], stored["crop_shape"]) == ("patch", [12, 16, 16], None)
+        assert (stored["sampling"], stored["input_shape"], stored["crop_shape"]) == ("patch", [12, 16, 16], [12] * 3)
         assert stored["spacing"] == [0.7, 1.1, 2.9] and stored["foreground_share"] == 0.5
         (channel,) = stored["intensities"]
         # The signals of the structures are 200 and 300, with noise of 20.

@@ -67,7 +67,7 @@ class Parts(Volumes):
 
     def _part(self, index):
         shape = super().label(index).shape
-        corner = centred(middle(shape, self.positions(index)), shape, self._shape)
+        corner = centred(middle(shape, self.positions(index)), shape, self._shape, self._shape)
         return inside(corner, self._shape, shape)[1]
 
 

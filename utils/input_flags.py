@@ -23,8 +23,8 @@ IMAGES = (
         whole(1, LARGEST_SIDE),
         None,
         "train on parts of this size, each at a random place of its image, in voxels; divisible as --input_shape, "
-        "of which auto takes three quarters along each axis. Evaluation and prediction see whole images (default: "
-        "whole images)",
+        "of which auto takes three quarters along each axis. Evaluation and prediction see all of --input_shape "
+        "(default: training does too)",
         (2, 3),
         ("X", "Y", "Z"),
         word="auto",

@@ -92,7 +92,7 @@ class SliceItems(Items):
 
 
 class PatchItems(Items):
-    """Of every case some patches are items, at other places in each epoch.
+    """Of every case some patches are items, at other places in each epoch: as large as a Draw's crop, or its whole.
 
     Args:
         foreground_share: the share of the patches that are centred on a voxel of a structure.
@@ -119,13 +119,15 @@ class PatchItems(Items):
         image, label = self.volumes.image(case), self.volumes.label(case)
         positions = self.volumes.positions(case) if on_structure else ()
         random = np.random.RandomState([draw.seed, PLACE])
-        corner = patches.corner(label.shape, self.feeding.item_shape, positions, random)
-        return self._changed(case, image, label, corner, draw)
+        window = self.feeding.item_shape
+        patch = draw.crop or window
+        first = patches.corner(label.shape, patch, window, positions, random)
+        return self._changed(case, image, label, (first, patch, window), draw)
 
-    def _changed(self, case, image, label, corner, draw):
-        shape, filling = self.feeding.item_shape, self.feeding.filling
+    def _changed(self, case, image, label, where, draw):
+        where += (self.feeding.filling,)
         if self._class_weights is None:
-            return Example(*patches.changed_patch(image, label, corner, shape, filling, draw))
+            return Example(*patches.changed_patch(image, label, *where, draw=draw))
         borders = [self.volumes.borders(case)]
-        image, label = patches.changed_patch(image, label, corner, shape, filling, draw, borders)
+        image, label = patches.changed_patch(image, label, *where, draw=draw, more=borders)
         return Example(image[..., :-1], label, self._class_weights[label] + image[..., -1])

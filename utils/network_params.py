@@ -42,13 +42,13 @@ def check(params, given):
 
 def for_patches(params):
     """What the params of ``--sampling patch`` have instead of what a recipe says of whole images: a dict."""
-    return {"fit": "pad", "crop_shape": None} if params["sampling"] == PATCH else {}
+    return {"fit": "pad"} if params["sampling"] == PATCH else {}
 
 
 def _check_sampling(params, given):
     if params["sampling"] == PATCH and params["model"] == UNET:
         raise UserError("--sampling patch: belongs to --model vnet: U-Net sees slices, leave one of the two out")
-    does_not_go = ("fit", "crop_shape") if params["sampling"] == PATCH else PATCH_FLAGS
+    does_not_go = ("fit",) if params["sampling"] == PATCH else PATCH_FLAGS
     for name in does_not_go:
         if name in given:
             told = "does not go with" if params["sampling"] == PATCH else "belongs to"

@@ -1,7 +1,8 @@
 """Patches of cases to train on: where they lie, and how they are cut and changed without a look at the rest.
 
 Dimensions: X, Y, Z voxels along the image's axes; C channels. A patch is told by where its first voxel lies,
-(x, y, z), as are the windows of ``utils.sliding_window``.
+(x, y, z), as are the windows of ``utils.sliding_window``. A case that is smaller than a window of prediction is filled
+up to it on both sides alike, for training too, where a patch may be smaller than a window.
 """
 
 import numpy as np
@@ -23,35 +24,36 @@ def on_structures(count, share, random):
     return np.diff(np.floor(np.arange(count + 1) * share + random.rand())) > 0
 
 
-def corner(shape, patch, positions, random):
+def corner(shape, patch, window, positions, random):
     """Where a patch begins in a case of ``shape``: whole numbers (x, y, z).
 
-    It is centred on a voxel of a structure, as far as it lies within the case: each structure of the case is as likely
-    as any other, each of its voxels too. Without positions it lies anywhere. Along axes on which the case is smaller,
-    the case is in the patch's middle.
+    It is centred on a voxel of a structure, as far as it lies within the case as it is filled up: each structure of the
+    case is as likely as any other, each of its voxels too. Without positions it lies anywhere.
 
     Args:
         shape: X, Y, Z of the case.
         patch: X, Y, Z of the patch.
+        window: X, Y, Z of a window of prediction, no smaller than the patch.
         positions: those of ``utils.foreground``, int32 [N, 4], or none.
         random: np.random.RandomState.
     """
     if len(positions):
         value = random.choice(np.unique(positions[:, 0]))
         begin, end = (np.searchsorted(positions[:, 0], value, side) for side in ("left", "right"))
-        return centred(positions[random.randint(begin, end), 1:], shape, patch)
-    room = np.maximum(np.subtract(shape, patch), 0)
-    return _placed([random.randint(size + 1) for size in room], shape, patch)
+        return centred(positions[random.randint(begin, end), 1:], shape, patch, window)
+    return tuple(random.randint(low, high + 1) for low, high in _places(shape, patch, window))
 
 
-def centred(voxel, shape, patch):
-    """Where a patch about a voxel begins, as near as it can within a case of ``shape``: (x, y, z)."""
-    return _placed(np.asarray(voxel) - np.array(patch) // 2, shape, patch)
+def centred(voxel, shape, patch, window):
+    """Where a patch about a voxel begins, as near as it can within a case of ``shape`` as it is filled up: (x, y, z)."""
+    wanted = np.asarray(voxel) - np.array(patch) // 2
+    return tuple(int(np.clip(first, *places)) for first, places in zip(wanted, _places(shape, patch, window)))
 
 
-def _placed(first, shape, patch):
-    room = np.subtract(shape, patch)
-    return tuple(np.where(room < 0, -(-room // 2), np.clip(first, 0, np.maximum(room, 0))).tolist())
+def _places(shape, patch, window):
+    """The lowest and the highest place at which a patch may begin, along each axis."""
+    before = [_room(size, length)[0] for size, length in zip(shape, window)]
+    return [(-low, max(sizes) - low - part) for low, part, sizes in zip(before, patch, zip(shape, window))]
 
 
 def middle(shape, positions):
@@ -62,27 +64,28 @@ def middle(shape, positions):
     return tuple(positions[np.square(voxels - voxels.mean(axis=0)).sum(axis=1).argmin(), 1:].tolist())
 
 
-def changed_patch(image, label, window, patch, filling, draw, more=()):
+def changed_patch(image, label, first, patch, window, filling, draw, more=()):
     """A patch of a case after the changes of a ``utils.augmentation.Draw``: image float32 [x, y, z, C], label uint8.
 
     Only as much is read and changed as the patch takes. Around the case, rotations and the like find its outermost
-    voxels; where the case is smaller than the patch, it is filled up first.
+    voxels; where the case is smaller than the window, it is filled up first.
 
     Args:
         image: float32 [X, Y, Z, C].
         label: uint8 [X, Y, Z].
-        window: where the patch begins.
+        first: where the patch begins.
         patch: its voxels along x, y and z.
-        filling: float32 [C], the values around a case that is smaller than the patch; its label is 0 there.
+        window: those of a window of prediction.
+        filling: float32 [C], the values around a case that is smaller than the window; its label is 0 there.
         draw: a ``Draw``, whose crop does not matter.
         more: arrays float32 [X, Y, Z] that move as the image does, as channels at its end; 0 around the case.
     """
     around = margin(draw, patch)
-    first = [start - more for start, more in zip(window, around)]
+    first = [start - more for start, more in zip(first, around)]
     region = [length + 2 * more for length, more in zip(patch, around)]
-    image, label = surrounded(image, first, region, patch, filling), surrounded(label, first, region, patch, 0)
+    image, label = surrounded(image, first, region, window, filling), surrounded(label, first, region, window, 0)
     if more:
-        channels = [surrounded(array, first, region, patch, 0)[..., np.newaxis] for array in more]
+        channels = [surrounded(array, first, region, window, 0)[..., np.newaxis] for array in more]
         image = np.concatenate([image] + channels, axis=-1)
     return augmented(image, label, draw._replace(crop=tuple(patch), place=(0.5, 0.5, 0.5)))
 
@@ -96,14 +99,14 @@ def margin(draw, patch):
     return tuple(int(more) for more in np.maximum(0, np.ceil(reach - half)))
 
 
-def surrounded(array, first, region, patch, filling):
+def surrounded(array, first, region, window, filling):
     """A region of an array [X, Y, Z, ...] that may reach beyond it: a new array.
 
     Args:
         array: the case, of which only what is in the region is read.
         first: where the region begins, (x, y, z).
         region: its voxels along x, y and z.
-        patch: up to this size the case is filled up, on both sides alike; beyond, its outermost voxels are repeated.
+        window: up to this size the case is filled up, on both sides alike; beyond, its outermost voxels are repeated.
         filling: with what.
     """
     own, part = inside(first, region, array.shape)
@@ -113,7 +116,7 @@ def surrounded(array, first, region, patch, filling):
     missing = [(some.start, size - some.stop) for some, size in zip(own, region)]
     filled = [
         [min(more, room) for more, room in zip(sides, _room(size, length))]
-        for sides, size, length in zip(missing, array.shape, patch)
+        for sides, size, length in zip(missing, array.shape, window)
     ]
     repeated = [[more - less for more, less in zip(*sides)] for sides in zip(missing, filled)]
     larger = np.empty(
@@ -125,6 +128,6 @@ def surrounded(array, first, region, patch, filling):
 
 
 def _room(size, length):
-    """Voxels before and after a case, where it lies in the middle of a longer patch."""
+    """Voxels before and after a case, where it lies in the middle of a longer window."""
     before = max(0, length - size) // 2
     return before, max(0, length - size) - before

@@ -150,7 +150,7 @@ def _choose_volumes(proposal):
 
 def _sampling(proposal, sizes, whole):
     """What V-Net is to see of a scan, and why."""
-    for name in ("fit", "crop_shape", "input_shape"):
+    for name in ("fit", "input_shape"):
         if proposal.given.get(name, "auto") != "auto":
             return RESIZE, "--{} is given".format(name)
     largest = by_axis("{:.0f}".format(size) for size in sizes.max(axis=0))
