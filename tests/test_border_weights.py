@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-from utils.border_weights import border_weights, class_counts, class_weights, weight_map
+from utils.border_weights import border_weights, class_counts, class_weights
 
 RANDOM = np.random.RandomState(0)
-WEIGHTS = [1.0, 2.0, 3.0, 0.5]
 
 
 def objects_of(label):
@@ -24,13 +23,13 @@ def objects_of(label):
     return found
 
 
-def by_definition(label, weights, w0, sigma):
-    """Return w_c + w0 exp(-(d1 + d2)^2 / (2 sigma^2)), pixel by pixel and object by object."""
-    objects, result = objects_of(label), np.asarray(weights, np.float64)[label]
+def by_definition(label, w0, sigma):
+    """Return w0 exp(-(d1 + d2)^2 / (2 sigma^2)), pixel by pixel and object by object."""
+    objects, result = objects_of(label), np.zeros(label.shape)
     for place in np.ndindex(*label.shape):
         distances = sorted(np.sqrt(((each - place) ** 2).sum(axis=1).min()) for each in objects)
         if len(distances) > 1:
-            result[place] += w0 * np.exp(-((distances[0] + distances[1]) ** 2) / (2 * sigma**2))
+            result[place] = w0 * np.exp(-((distances[0] + distances[1]) ** 2) / (2 * sigma**2))
     return result
 
 
@@ -42,50 +41,43 @@ def squares(*corners):
     return label
 
 
-class TestWeightMap:
+class TestBorderWeights:
     @pytest.mark.parametrize("shape", [(19, 13), (1, 30), (6, 8, 5)])
     @pytest.mark.parametrize("share, w0, sigma", [(0.02, 10.0, 5.0), (0.5, 4.0, 1.5), (0.97, 10.0, 5.0)])
     def test_equals_its_definition(self, shape, share, w0, sigma):
         label = ((RANDOM.rand(*shape) < share) * RANDOM.randint(1, 4, size=shape)).astype(np.uint8)
-        found = weight_map(label, WEIGHTS, w0, sigma)
+        found = border_weights(label, w0, sigma)
         assert found.dtype == np.float32 and found.shape == shape
-        np.testing.assert_allclose(found, by_definition(label, WEIGHTS, w0, sigma), rtol=0, atol=2e-6)
-
-    def test_is_that_of_its_class_and_that_of_the_border_together(self):
-        label = squares((3, 3), (3, 10))
-        assert np.unique(weight_map(label, [1.0, 2.0], w0=0.0)).tolist() == [1.0, 2.0]
-        expected = np.where(label, 2.0, 1.0) + border_weights(label, 4.0, 3.0)
-        np.testing.assert_allclose(weight_map(label, [1.0, 2.0], 4.0, 3.0), expected, rtol=1e-6)
+        np.testing.assert_allclose(found, by_definition(label, w0, sigma), rtol=0, atol=2e-6)
 
     def test_equals_it_for_large_objects_too(self):
         label = np.zeros((30, 33), np.uint8)
         label[3:12, 4:25], label[14:28, 8:29], label[28:, 30:] = 1, 2, 1
-        np.testing.assert_allclose(weight_map(label, WEIGHTS), by_definition(label, WEIGHTS, 10.0, 5.0), atol=2e-6)
+        np.testing.assert_allclose(border_weights(label), by_definition(label, 10.0, 5.0), atol=2e-6)
 
     def test_a_narrow_gap_counts_most_in_its_middle(self):
-        found = weight_map(squares((10, 10), (10, 18)), [1.0, 1.0])
+        found = border_weights(squares((10, 10), (10, 18)))
         # Of the gap's three pixels, from centre to centre: one, then three.
-        assert found[12, 16] == pytest.approx(1.0 + 10.0 * np.exp(-(4.0**2) / 50.0))
-        assert found[12].max() == found[12, 15] and found[12, 15] > 8.0
+        assert found[12, 16] == pytest.approx(10.0 * np.exp(-(4.0**2) / 50.0))
+        assert found[12].max() == found[12, 15] and found[12, 15] > 7.0
 
     def test_a_wide_gap_counts_less_than_a_narrow_one(self):
-        narrow, wide = (weight_map(squares((10, 5), (10, y)), [1.0, 1.0])[10:15, 10:y].min() for y in (12, 20))
-        assert narrow > 5.0 > 2.0 > wide
+        narrow, wide = (border_weights(squares((10, 5), (10, y)))[10:15, 10:y].min() for y in (12, 20))
+        assert narrow > 4.0 > 1.0 > wide
 
     @pytest.mark.parametrize("corners", [(), ((3, 3),)])
     def test_without_a_second_object_there_is_no_border(self, corners):
-        label = squares(*corners)
-        np.testing.assert_array_equal(weight_map(label, [0.5, 2.0]), np.where(label, 2.0, 0.5).astype(np.float32))
+        np.testing.assert_array_equal(border_weights(squares(*corners)), np.zeros((30, 40), np.float32))
 
     def test_where_two_classes_touch_there_is_one(self):
         label = squares((10, 10))
         label[10:15, 15:20] = 2
-        found = weight_map(label, [1.0, 1.0, 1.0])
-        assert found[12, 14] == found[12, 15] == pytest.approx(1.0 + 10.0 * np.exp(-1.0 / 50.0))
+        found = border_weights(label)
+        assert found[12, 14] == found[12, 15] == pytest.approx(10.0 * np.exp(-1.0 / 50.0))
 
     def test_objects_that_meet_at_a_corner_are_two(self):
-        assert weight_map(squares((5, 5), (10, 10)), [1.0, 1.0]).max() > 10.0
-        assert weight_map(squares((5, 5), (5, 10)), [1.0, 1.0]).max() == 1.0
+        assert border_weights(squares((5, 5), (10, 10))).max() > 9.0
+        assert border_weights(squares((5, 5), (5, 10))).max() == 0.0
 
 
 class TestClassWeights:

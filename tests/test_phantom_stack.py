@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from utils import phantom_stack
-from utils.border_weights import weight_map
+from utils.border_weights import border_weights
 from utils.stacks import describe, pages_of, read_mask, read_page
 
 SEED = 7
@@ -90,7 +90,7 @@ class TestTissue:
     def test_there_are_many_cells_with_narrow_gaps(self, sections):
         for section in sections:
             # The border between two objects counts much wherever there is one.
-            weights = weight_map(section.mask, [1.0, 1.0])
+            weights = 1.0 + border_weights(section.mask)
             assert (weights[section.mask == 0] > 3.0).mean() > 0.5
 
     def test_neighbouring_pages_are_alike_and_others_less(self, sections):

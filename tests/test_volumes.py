@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from synthetic import DIRECTIONS, SHAPE, affine, grid_of, image_of, raw_nifti, scan, write_image, written
 
 from utils.errors import UserError
-from utils.volumes import read_channels, read_label, to_array, to_image, write_mask
+from utils.volumes import read_channels, read_label, to_array, write_mask
 
 
 def assert_mask_lies_on_its_scan(scan_path, mask_path):
@@ -252,13 +252,6 @@ class TestArrays:
     def test_the_array_outlives_the_image(self):
         array = to_array(image_of(scan(shape=(1, 1, 6))))
         np.testing.assert_array_equal(array, scan(shape=(1, 1, 6)))
-
-    @pytest.mark.parametrize("direction", sorted(DIRECTIONS))
-    def test_round_trip(self, direction):
-        like = image_of(np.zeros(SHAPE, np.uint8), direction)
-        image = to_image(scan(), like)
-        assert grid_of(image) == grid_of(like)
-        np.testing.assert_array_equal(to_array(image), scan())
 
 
 class TestWriteMask:

@@ -33,20 +33,14 @@ def class_weights(counts):
     return np.where(present, share / np.where(present, counts, 1.0), 0.0)
 
 
-def weight_map(label, weights, w0=W0, sigma=SIGMA):
-    """The weight w of each pixel of a label: np.float32 of its shape.
+def border_weights(label, w0=W0, sigma=SIGMA):
+    """What borders add to the weight of each pixel, the second summand of w: np.float32 of the label's shape.
 
     Args:
         label: np.uint8 [X, Y], values 0 (background) to K - 1; or a volume [X, Y, Z].
-        weights: w_c, the weight of each class [K].
         w0: what a border between touching objects counts.
         sigma: pixels over which that falls off.
     """
-    return (np.asarray(weights, np.float64)[label] + border_weights(label, w0, sigma)).astype(np.float32)
-
-
-def border_weights(label, w0=W0, sigma=SIGMA):
-    """What borders add to the weight of each pixel, whatever the classes count: np.float32 of the label's shape."""
     # Distances that are infinite, with fewer than two objects in reach, add nothing.
     return (w0 * np.exp(-0.5 * (_both_distances(label, REACH * sigma) / sigma) ** 2)).astype(np.float32)
 

@@ -103,13 +103,6 @@ def to_array(image):
     return np.array(view.transpose((2, 1, 0) + tuple(range(3, view.ndim))), order="C")
 
 
-def to_image(array, like):
-    """Return an array [X, Y, Z] as a SimpleITK image with the spacing, origin and direction of `like`."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
-    image.CopyInformation(like)
-    return image
-
-
 def write_mask(mask, like, path):
     """Write np.uint8 [X, Y, Z] as NIfTI (.nii.gz or .nii) on the grid of `like`, of `read_channels` or `read_grid`.
 
