@@ -45,7 +45,7 @@ def corner(shape, patch, window, positions, random):
 
 
 def centred(voxel, shape, patch, window):
-    """Where a patch about a voxel begins, as near to it as the case of ``shape`` goes once it is filled up: (x, y, z)."""
+    """Where a patch about a voxel begins, as near as it can within a filled-up case of ``shape``: (x, y, z)."""
     wanted = np.asarray(voxel) - np.array(patch) // 2
     return tuple(int(np.clip(first, *places)) for first, places in zip(wanted, _places(shape, patch, window)))
 
