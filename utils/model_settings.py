@@ -73,25 +73,6 @@ RUN_SETTINGS = (
     "folds",
 )
 FREE_WITHOUT_TRAINING = ("recipe", "train_epochs", "batch_size", "seed")
-# Those that the first release's models know nothing of.
-LATER_SETTINGS = (
-    (
-        "fit",
-        "spacing",
-        "crop_shape",
-        "recipe",
-        "train_epochs",
-        "cross_entropy_weight",
-        "deep_supervision",
-        "lr_schedule",
-        "lr_warmup_steps",
-    )
-    + ("sampling", "foreground_share", "patches_per_case")
-    + ("model", "slice_axis", "levels", "filters", "padding", "dropout", "empty_slices")
-    + ("weight_decay", "weight_averaging", "lr_scaling", "lr_warmup_epochs", "flip_axes", "folds")
-    + tuple(name for name in RUN_SETTINGS if name.startswith("augment_"))
-    + ("image_kind",)
-)
 # What the runner adds to params.json once it knows the task.
 TASK_SETTINGS = ("task", "labels", "modalities", "image_kind")
 # What the cases are: volumes, or stacks of 2-D images.
@@ -100,6 +81,12 @@ SCANS, STACKS = IMAGE_KINDS = ("scans", "stacks")
 LEARNED_SETTINGS = ("intensities",)
 # low, high, mean and deviation of a channel.
 FIGURES_OF_A_CHANNEL = 4
+# What models have known since the first release; what they lack of the others is as the reference recipe has it.
+FIRST_SETTINGS = (
+    ("input_shape", "resize_interpolator", "data_normalization", "activation", "normalization_layer", "pooling")
+    + ("upsampling", "upscale_blocks", "downscale_blocks", "convolution_size", "loss", "optimizer", "base_lr")
+    + ("momentum", "batch_size", "augment", "seed", "train_split", "split_seed", "task", "labels", "modalities")
+)
 # The number of workers that train it.
 OTHERS = ("workers",)
 # The records of the runs in the folder, which no later run takes anything from.
@@ -129,20 +116,19 @@ def load(model_dir):
         return None
     path = os.path.join(model_dir, FILE_NAME)
     stored.pop(RUNS, None)
-    unknown = sorted(set(stored) - set(MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS + LEARNED_SETTINGS + OTHERS))
+    known = MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS + LEARNED_SETTINGS
+    unknown = sorted(set(stored) - set(known + OTHERS))
     if unknown:
         # They may decide what the network is.
         raise UserError(
             "{}: holds settings that this version does not know ({}): use the version that wrote them, or another "
             "--model_dir".format(path, ", ".join(map(ascii, unknown)))
         )
-    # A flag that the model is older than: it was made as the reference recipe would have it.
-    earlier = recipes.defaults(recipes.REFERENCE)
-    earlier.update(dict.fromkeys(LEARNED_SETTINGS), image_kind=SCANS)
-    stored = dict({name: earlier[name] for name in LATER_SETTINGS + LEARNED_SETTINGS}, **stored)
-    for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS:
+    for name in FIRST_SETTINGS:
         if name not in stored:
             raise UserError('{}: is damaged, it lacks "{}"'.format(path, name))
+    earlier = dict(recipes.defaults(recipes.REFERENCE), image_kind=SCANS, **dict.fromkeys(LEARNED_SETTINGS))
+    stored = dict({name: earlier[name] for name in known if name not in FIRST_SETTINGS}, **stored)
     for name, value in sorted(stored.items()):
         problem = _flag_problem(name, value) if name in FLAGS else _task_problem(name, value)
         if problem:
