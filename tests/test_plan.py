@@ -12,6 +12,7 @@ from utils import memory, phantom_stack, tasks
 from utils.parser import build_parser
 from utils.planning import network_cost, proposal, trial
 
+REFERENCE = ("--recipe", "reference")
 FORMS = {form.folder: form for form in ten_tasks.FORMS}
 
 
@@ -130,6 +131,10 @@ class TestProposed:
             "--fit pad --spacing 1 1 1 --downscale_blocks 2 --upscale_blocks 2",
             "--recipe reference --input_shape 24 24 24 --augment",
             "--sampling patch --spacing 2 2 2.5 --no_tf32 --folds 2",
+            "--upscale_blocks 3 3",
+            "--downscale_blocks 3 3 3 3",
+            "--crop_shape 16 8 4",
+            "--input_shape 20 28 12",
         ],
     )
     def test_what_is_given_stands(self, ct, tmp_path, flags):
@@ -138,6 +143,10 @@ class TestProposed:
         command = vars(build_parser().parse_args(shlex.split(plan["commands"][0])[2:]))
         assert {name: command[name] for name in given} == given
         assert not set(given) & set(settings_of(plan))
+
+    def test_the_recipe_that_is_given_decides_the_last_blocks(self, ct, tmp_path):
+        last = [settings_of(planned(ct, tmp_path, *flags)[1])["upscale_blocks"][-1] for flags in ((), REFERENCE)]
+        assert last == [1, 3]
 
 
 class TestCommands:
@@ -164,8 +173,37 @@ class TestCommands:
 
     def test_with_names_that_a_shell_would_part(self, flat, tmp_path):
         odd = tmp_path / "a folder; of 'mine'"
-        _, plan = planned(flat, tmp_path, "--model_dir", odd)
+        _, plan = planned(flat, tmp_path, "--model_dir", odd, "--cache_dir", odd / "kept")
         assert shlex.split(plan["commands"][1])[-1] == str(odd)
+        assert vars(build_parser().parse_args(shlex.split(plan["commands"][0])[2:]))["cache_dir"] == str(odd / "kept")
+
+    def test_measure_where_cases_are_held_out(self, flat, tmp_path):
+        modes = [planned(flat, tmp_path, "--train_split", share)[1]["commands"][0].split()[3] for share in (0.5, 1)]
+        assert modes == ["train_and_evaluate", "train"]
+
+
+class TestEstimate:
+    def times(self, ct, tmp_path, monkeypatch, *flags):
+        part = trial.Part(2.0, 1, 5, 10**9)
+        fixed = trial.Trial(predict=part._replace(seconds=0.0), train=part, again=part, beside=0.0, cases=3)
+        monkeypatch.setattr(trial, "attempt", lambda *_: fixed)
+        where = ("--data_dir", ct, "--model_dir", tmp_path / "model", "--output", tmp_path / "plan.json")
+        flags += ("--sampling", "patch", "--patches_per_case", 10, "--train_epochs", 100, "--batch_size", 1)
+        output = succeed_here("--exec_mode", "plan", *where + flags).output
+        return output, read_json(tmp_path / "plan.json")["estimate"]
+
+    def test_takes_as_many_steps_as_are_trained(self, ct, tmp_path, monkeypatch):
+        _, estimate = self.times(ct, tmp_path, monkeypatch, "--train_split", 0.5)
+        assert estimate["steps"] == 3 * 10 and estimate["epoch"] == 2.0 * 3 * 10
+        assert estimate["training"] == pytest.approx(100 * estimate["epoch"], rel=0.05)
+
+    def test_of_folds_is_that_of_all_their_models(self, ct, tmp_path, monkeypatch):
+        output, estimate = self.times(ct, tmp_path, monkeypatch, "--folds", 3)
+        assert estimate["steps"] == 4 * 10 and "for all 100 of 3 folds" in output
+        assert estimate["training"] == pytest.approx(3 * 100 * estimate["epoch"], rel=0.05)
+        _, one = self.times(ct, tmp_path, monkeypatch, "--train_split", 0.5)
+        # Each has kept copies of its own of the labelled cases, of which there are six beside two others.
+        assert estimate["disk"] / one["disk"] == pytest.approx((3 * 6 + 2) / 8, rel=0.1)
 
 
 class TestTrial:
@@ -226,7 +264,9 @@ class TestProblems:
         "flags, told",
         [
             ("--model unet --sampling patch", "--sampling patch: belongs to --model vnet"),
-            ("--input_shape 17 16 16", "--input_shape 17 16 16: 3 levels"),
+            ("--input_shape 17 16 16", "--input_shape 17 16 16: 1 level of --downscale_blocks needs multiples of 2"),
+            ("--train_split 0.01", "--train_split 0.01 of 6 labelled cases leaves none to train on"),
+            ("--folds 20", "--folds 20: the task has 6 labelled cases: use fewer folds"),
             ("--images a.nii", "--images: --exec_mode plan predicts nothing"),
         ],
     )

@@ -3,6 +3,7 @@
 from model.mirroring import input_size
 from utils.errors import UserError
 from utils.flag import shown
+from utils.modes import PLAN
 from utils.network_flags import OWN_FLAGS, UNET
 
 # Of V-Net, as in model.vnet.
@@ -36,13 +37,18 @@ def check(params, given):
         raise UserError("--spacing: belongs to --fit pad or --sampling patch: add one or leave this out")
     if params["model"] == UNET:
         _check_unet(params, given)
-    else:
+    elif not _is_left_to_a_plan(params, given):
         _check_vnet(params)
 
 
 def for_patches(params):
     """What the params of ``--sampling patch`` have instead of what a recipe says of whole images: a dict."""
     return {"fit": "pad"} if params["sampling"] == PATCH else {}
+
+
+def _is_left_to_a_plan(params, given):
+    """Whether a plan is going to choose how often V-Net halves an image, and checks what it has chosen."""
+    return params["exec_mode"] == PLAN and not {"downscale_blocks", "upscale_blocks"} <= set(given)
 
 
 def _check_sampling(params, given):
@@ -134,9 +140,11 @@ def _check_shape(name, params, step):
         if size % step
     ]
     if misfits:
+        count = len(params["downscale_blocks"])
+        levels = ("1 level", "s") if count == 1 else ("{} levels".format(count), "")
         raise UserError(
-            "--{} {}: {} levels of --downscale_blocks need multiples of {}, not {}".format(
-                name, shown(params[name]), len(params["downscale_blocks"]), step, ", ".join(misfits)
+            "--{} {}: {} of --downscale_blocks need{} multiples of {}, not {}".format(
+                name, shown(params[name]), *levels + (step, ", ".join(misfits))
             )
         )
 

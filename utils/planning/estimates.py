@@ -9,6 +9,7 @@ from utils.feeding import MEASURED_PATCHES, feeding_of, fit_of
 from utils.fitting import shape_before_padding
 from utils.foreground import MOST_POSITIONS
 from utils.network_params import PATCH
+from utils.normalization import clipped_channels
 from utils.planning import network_cost
 from utils.planning.proposal import items_of, training_cases
 from utils.prediction_batch import prediction_batch_size
@@ -34,7 +35,8 @@ class Estimate(NamedTuple):
     Bytes: training_memory and prediction_memory, at the same time; limit, that there are; disk, of the prepared cases.
     Seconds: epoch, of training alone; training, all of it, with preparing the cases and measuring the held-out Dice;
     scan, of predicting the median one. None where nothing was measured. epochs and steps, those of an epoch, are
-    numbers; machine is the one, in words. trial says what the estimate rests on, trouble why there was no trial.
+    numbers; folds, how many models are trained so, or 0; machine is the one, in words. trial says what the estimate
+    rests on, trouble why there was no trial.
     """
 
     training_memory: float
@@ -43,6 +45,7 @@ class Estimate(NamedTuple):
     disk: int
     epochs: int
     steps: int
+    folds: int
     machine: str
     trial: Optional[str] = None
     trouble: Optional[str] = None
@@ -82,6 +85,7 @@ def estimate(facts, params, trial, reading):
         disk=int(_kept(facts, params, sizes).sum()),
         epochs=params["train_epochs"],
         steps=steps,
+        folds=params["folds"],
         machine=hardware.in_words(hardware.describe()),
         trouble=trial.trouble if trial else None,
         **_memory(facts, params, sizes, trial if measured else None),
@@ -104,6 +108,9 @@ def _kept(facts, params, sizes):
     kept = sizes.voxels * (memory.FLOAT * len(params["modalities"]) + (MASK + beside) * labelled)
     if params["sampling"] == PATCH:
         kept[: facts.training] += POSITION * np.minimum(facts.structures, MOST_POSITIONS).sum(axis=1)
+    if any(clipped_channels(params["data_normalization"], params["modalities"])):
+        # Each fold has intensities of its own.
+        kept[: facts.training] *= max(1, params["folds"])
     return kept
 
 
@@ -142,4 +149,5 @@ def _training(facts, params, sizes, trial, steps, reading):
     times = params["train_epochs"] // params["evaluate_every"] if params["evaluate_every"] else 0
     predicted = held_out * (times * during + items) * trial.predict.seconds
     trained = params["train_epochs"] * steps * params["batch_size"] * trial.train.seconds
-    return trial.beside + facts.training * READINGS * reading + trained + predicted
+    models = max(1, params["folds"])
+    return trial.beside + facts.training * READINGS * reading + models * (trained + predicted)

@@ -90,8 +90,9 @@ def estimated(estimate):
         lines.append("  " + _line("time", "not measured" + (": " + estimate.trouble if estimate.trouble else "")))
     else:
         steps = "{} step{}".format(estimate.steps, "" if estimate.steps == 1 else "s")
+        epochs = "{}{}".format(estimate.epochs, " of {} folds".format(estimate.folds) if estimate.folds else "")
         told = "{} an epoch ({}), {} for all {} with preparing and measuring cases, {} to predict a scan".format(
-            _duration(estimate.epoch), steps, _duration(estimate.training), estimate.epochs, _duration(estimate.scan)
+            _duration(estimate.epoch), steps, _duration(estimate.training), epochs, _duration(estimate.scan)
         )
         lines.append("  " + _line("time", told))
     lines.append("  " + _line("disk", "{} of prepared cases in --cache_dir".format(_bytes(estimate.disk))))

@@ -3,7 +3,7 @@
 import shlex
 import time
 
-from utils import findings, hardware, job, launch, memory, tasks
+from utils import findings, hardware, job, launch, memory, split, tasks
 from utils import params as params_file
 from utils.errors import UserError
 from utils.files import write_json_atomically
@@ -12,7 +12,7 @@ from utils.modes import PLAN
 from utils.parser import build_parser
 from utils.planning import estimates, page, trial
 from utils.planning.facts import gather
-from utils.planning.proposal import propose
+from utils.planning.proposal import propose, training_cases
 from utils.progress import say_lines
 
 # Those that say what the plan does, or where: the command that it proposes has its own.
@@ -40,12 +40,13 @@ def run(params, argv):
     if not facts.training:
         raise UserError("--data_dir {}: lists no labelled images to train on".format(params["data_dir"]))
     given = vars(build_parser().parse_args(argv))
+    _refuse_split([case.name for case in task.training], given)
     proposal = propose(
         facts, {name: given[name] for name in given if name not in OWN}, memory.limit(), bool(hardware.gpu_names())
     )
     flags = arguments(proposal)
     where = ["--data_dir", params["data_dir"], "--model_dir", params["model_dir"]]
-    commands = _commands(facts, flags, where)
+    commands = _commands(proposal, flags, where)
     say_lines(page.proposed(proposal.choices, commands))
     settings = params_file.from_command_line(["--exec_mode", PLAN] + flags + where)
     settings.update(job.plan(dict(settings, benchmark=True, exec_mode="train")).description)
@@ -60,12 +61,23 @@ def run(params, argv):
 def arguments(proposal):
     """The flags of a ``Proposal`` as those of a command line, those that were given last."""
     chosen = [(choice.flag, choice.value) for choice in proposal.choices] + sorted(proposal.given.items())
-    return [word for flag, value in chosen for word in ["--" + flag] + shown(value).split(" ")]
+    values = [(flag, value if isinstance(value, (list, tuple)) else [value]) for flag, value in chosen]
+    return [word for flag, several in values for word in ["--" + flag] + [shown(one) for one in several]]
 
 
-def _commands(facts, flags, where):
-    """What to type: to train and measure, and to predict where there is something to predict."""
-    first = ["python", "main.py", "--exec_mode", "train_and_evaluate" if facts.training > 1 else "train"]
+def _refuse_split(names, given):
+    """Raise UserError where the labelled cases cannot be split as it is given."""
+    if given.get("folds"):
+        split.fold_cases(names, given["folds"], given.get("split_seed", 0))
+    elif "train_split" in given:
+        split.split_cases(names, given["train_split"], given.get("split_seed", 0))
+
+
+def _commands(proposal, flags, where):
+    """What to type: to train, and measure where cases are held out, and to predict where there is something to."""
+    facts = proposal.facts
+    measures = training_cases(proposal.settings, facts) < facts.training
+    first = ["python", "main.py", "--exec_mode", "train_and_evaluate" if measures else "train"]
     second = ["python", "main.py", "--exec_mode", "predict"]
     commands = [first + flags + where] + ([second + where] if facts.test else [])
     return [" ".join(map(shlex.quote, command)) for command in commands]

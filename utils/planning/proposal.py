@@ -121,11 +121,9 @@ def _model(facts):
 
 
 def _choose_volumes(proposal):
-    given, sizes, levels = proposal.given, None, None
-    spacing = np.array(given.get("spacing", _median_spacing(proposal.facts)))
+    levels = _given_levels(proposal.given)
+    spacing = np.array(proposal.given.get("spacing", _median_spacing(proposal.facts)))
     sizes = proposal.facts.sizes * proposal.facts.spacings / spacing
-    if "downscale_blocks" in given:
-        levels = len(given["downscale_blocks"])
     whole = shapes.whole(sizes, levels)
     if proposal.choose("sampling", *_sampling(proposal, sizes, whole)) == PATCH:
         proposal.choose("spacing", spacing.tolist(), "mm: the median of the scans")
@@ -144,8 +142,21 @@ def _choose_volumes(proposal):
     levels = levels or shapes.levels_within(shape)
     reason = "convolutions: {} at the last level".format(by_axis(size // 2**levels for size in shape))
     proposal.choose("downscale_blocks", [3] * levels, reason)
-    reason = "as the recipe has them: most of the work is at the coarser levels"
-    proposal.choose("upscale_blocks", [3] * (levels - 2) + [1], reason)
+    last = proposal.settings["upscale_blocks"][-1]
+    reason = "convolutions: {} at the last level, as in the recipe".format(last)
+    proposal.choose("upscale_blocks", [3] * (levels - 2) + [last], reason)
+
+
+def _given_levels(given):
+    """How often volumes are to be halved as far as flags that are given say so, or None."""
+    if "downscale_blocks" in given:
+        return len(given["downscale_blocks"])
+    if "upscale_blocks" in given:
+        # Without the finest skip connection, as the recipes have it.
+        return len(given["upscale_blocks"]) + 1
+    if isinstance(given.get("crop_shape"), list):
+        return shapes.levels_within(given["crop_shape"])
+    return None
 
 
 def _sampling(proposal, sizes, whole):
