@@ -84,6 +84,17 @@ class TestFigures:
         values = np.random.RandomState(0).randn(5000, 1).astype(np.float32) * 1000
         assert figures(values, [True]) == figures(values[::-1], [True]) == figures(np.roll(values, 77, axis=0), [True])
 
+    def test_may_be_small_numbers(self):
+        values = np.random.RandomState(0).uniform(1e-9, 3e-9, (5000, 1))
+        (found,) = figures(values, [True])
+        np.testing.assert_allclose(found, [1.01e-9, 2.99e-9, 2e-9, 2e-9 / np.sqrt(12)], rtol=0.05)
+
+    def test_of_one_value_tell_nothing(self):
+        values = np.stack([np.arange(100), np.full(100, 7.5)], axis=-1)
+        assert figures(values, [True, False])[1] is None
+        with pytest.raises(UserError, match="channel 1 is 7.5 in all structures .* or use zscore$"):
+            figures(values, [True, True])
+
     def test_need_a_voxel(self):
         with pytest.raises(UserError, match="--data_normalization: .* mark no voxel"):
             figures(np.zeros((0, 1)), [True])

@@ -77,6 +77,16 @@ class TestPatches:
 
 
 class TestPutTogether:
+    @pytest.mark.parametrize("feeding", [slices_of(0), Patches([2, 5, 7], 0.5, "unused")])
+    @pytest.mark.parametrize("missing", [1, 3])
+    def test_a_case_that_lacks_an_item_does_not_come(self, feeding, missing):
+        images = [case_of(number, 0, 6) for number in range(2)]
+        cases = iter([(number, image.shape[:3]) for number, image in enumerate(images)])
+        items = list(itertools.chain.from_iterable(items_of(image, feeding) for image in images))
+        found = list(put_together(iter(items[:-missing]), lambda: next(cases), feeding))
+        assert [number for number, _ in found] == [0]
+        np.testing.assert_allclose(found[0][1], images[0], atol=1e-6)
+
     @AXES
     @pytest.mark.parametrize("counts", [(4,), (1, 1), (3, 1, 6)])
     def test_gives_back_what_was_cut(self, axis, counts):

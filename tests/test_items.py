@@ -157,6 +157,16 @@ class TestPatchItems:
             for first in range(0, 12, 4):
                 assert sum(order[first : first + 4] % 2) == 4 * share
 
+    def test_cases_without_structures_leave_it_to_the_others(self, located):
+        none = np.zeros((0, 4), np.int32)
+        np.save(located.kept[1].positions, none)
+        for share, centred in ((0.5, 6), (1.0, 8)):
+            order = self.items(located, share).order(random_state())
+            assert sum(order % 2) == centred and not (order[order // 2 == 1] % 2).any()
+        for kept in located.kept:
+            np.save(kept.positions, none)
+        assert sum(self.items(located).order(random_state()) % 2) == 0
+
     def test_a_patch_on_a_structure_has_some_of_it(self, located):
         items = self.items(located)
         for seed in range(30):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from synthetic import SHAPE, image_of, scan, write_image
 
-from utils import kept_copy
+from utils import kept_copy, large_scans
 from utils.border_weights import border_weights
 from utils.errors import UserError
 from utils.kept_copy import keep, keep_in_turn
@@ -89,6 +89,16 @@ class TestKeep:
         calls = []
         keep(cases, SETTINGS, directory, lambda *numbers: calls.append((numbers, threading.current_thread())))
         assert calls == [((done, 4), threading.current_thread()) for done in (1, 2, 3, 4)]
+
+    @pytest.mark.parametrize("spacing, waits", [(2.0, False), (0.1, True)])
+    def test_a_scan_that_becomes_large_waits_for_its_turn(self, cases, directory, monkeypatch, spacing, waits):
+        seen, prepare = [], kept_copy.prepare_case
+        monkeypatch.setattr(large_scans, "LARGE", 10**4)
+        monkeypatch.setattr(
+            kept_copy, "prepare_case", lambda *given: seen.append(large_scans._turn.locked()) or prepare(*given)
+        )
+        keep(cases[:2], dict(SETTINGS, fit="spacing", spacing=(spacing,) * 3, input_shape=(None,) * 3), directory)
+        assert seen == [waits] * 2
 
     def test_no_cases(self, directory):
         assert keep([], SETTINGS, directory) == []

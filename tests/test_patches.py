@@ -3,7 +3,7 @@ import pytest
 
 from utils.augmentation import UNCHANGED, Augmentation, Draw, augmented, draws
 from utils.foreground import positions
-from utils.patches import centred, changed_patch, corner, margin, middle, on_structures
+from utils.patches import Place, centred, changed_patch, corner, margin, middle, on_structures
 from utils.sliding_window import cut, starts
 
 SHAPE = (31, 26, 22)
@@ -57,7 +57,8 @@ class TestCorner:
         shape, window = (10, 26, 3), (16, 20, 12)
         found = self.corners(1000, shape, NOWHERE, window=window)
         np.testing.assert_array_equal(found.min(axis=0), [-3, 0, -4])
-        np.testing.assert_array_equal(found.max(axis=0), [-3 + 16 - 12, 26 - 8, -4 + 12 - 10])
+        # Along z its middle stays on the case.
+        np.testing.assert_array_equal(found.max(axis=0), [-3 + 16 - 12, 26 - 8, 2 - 5])
         (about,) = self.corners(1, shape, np.array([[1, 0, 20, 2]]), window=window)
         assert tuple(about) == centred((0, 20, 2), shape, PATCH, window) == (-3, 16, -3)
 
@@ -97,14 +98,14 @@ class TestChangedPatch:
     def test_unchanged_it_is_the_part_of_the_case(self, window):
         image, label = case()
         part = tuple(slice(start, start + length) for start, length in zip(window, PATCH))
-        found = changed_patch(image, label, window, PATCH, PATCH, FILLING, UNCHANGED)
+        found = changed_patch(image, label, Place(window, PATCH, PATCH), FILLING, UNCHANGED)
         np.testing.assert_array_equal(found[0], image[part])
         np.testing.assert_array_equal(found[1], label[part])
 
     def test_a_smaller_case_is_filled_up_as_in_prediction(self):
         image, label = case((31, 5, 9))
-        window = corner(image.shape[:3], PATCH, PATCH, NOWHERE, np.random)
-        found = changed_patch(image, label, window, PATCH, PATCH, FILLING, UNCHANGED)
+        window = corner(image.shape[:3], PATCH, PATCH, NOWHERE, np.random.RandomState(0))
+        found = changed_patch(image, label, Place(window, PATCH, PATCH), FILLING, UNCHANGED)
         np.testing.assert_array_equal(found[0], cut(image, window, PATCH, FILLING))
         np.testing.assert_array_equal(found[1], cut(label, window, PATCH, 0))
 
@@ -112,7 +113,7 @@ class TestChangedPatch:
         image, label = case((31, 5, 9))
         window, first = (20, 16, 12), (7, -3, 1)
         part = (slice(0, 12), slice(-3 + 5, -3 + 5 + 8), slice(1 + 1, 1 + 1 + 10))
-        found = changed_patch(image, label, first, PATCH, window, FILLING, UNCHANGED)
+        found = changed_patch(image, label, Place(first, PATCH, window), FILLING, UNCHANGED)
         np.testing.assert_array_equal(found[0], cut(image, (7, -5, -1), window, FILLING)[part])
         np.testing.assert_array_equal(found[1], cut(label, (7, -5, -1), window, 0)[part])
 
@@ -125,20 +126,35 @@ class TestChangedPatch:
         window = (22, 27, 24)
         field = tuple(slice(start - 20, start + length + 20) for start, length in zip(window, PATCH))
         whole = augmented(image[field], label[field], draw)
-        found = changed_patch(image, label, window, PATCH, PATCH, FILLING, draw)
+        found = changed_patch(image, label, Place(window, PATCH, PATCH), FILLING, draw)
         np.testing.assert_allclose(found[0], whole[0][20:-20, 20:-20, 20:-20], atol=1e-4)
         assert np.mean(found[1] != whole[1][20:-20, 20:-20, 20:-20]) < 1e-3
 
     @pytest.mark.parametrize("shape", [SHAPE, (9, 26, 6)])
-    def test_beyond_the_case_its_outermost_voxels_go_on(self, shape):
+    def test_beyond_the_case_and_its_filling_the_outermost_voxels_go_on(self, shape):
         image, label = np.ones(shape + (2,), np.float32), np.full(shape, 2, np.uint8)
-        window = corner(shape, PATCH, PATCH, NOWHERE, np.random)
-        found = changed_patch(
-            image, label, window, PATCH, PATCH, np.float32([1, 1]), Draw(angles=(30.0, 40.0, -20.0), scale=0.5)
-        )
-        np.testing.assert_allclose(found[0], 1.0, atol=1e-6)
-        filled = [size < length for size, length in zip(shape, PATCH)]
-        assert (found[1] == 2).all() or any(filled)
+        first = corner(shape, PATCH, PATCH, NOWHERE, np.random.RandomState(0))
+        draw = Draw(angles=(30.0, 40.0, -20.0), scale=0.5)
+        found = changed_patch(image, label, Place(first, PATCH, PATCH), np.float32([5, 5]), draw)
+        filled = any(size < length for size, length in zip(shape, PATCH))
+        assert set(np.unique(found[1])) == ({0, 2} if filled else {2})
+        assert found[0].min() == pytest.approx(1.0, abs=1e-5) and found[0].max() <= 5.0 + 1e-5
+        assert (found[0].max() > 4.9) == filled
+
+    @pytest.mark.parametrize("on_structure", [True, False])
+    def test_of_a_case_that_is_much_smaller_it_has_the_middle(self, on_structure):
+        # Less than half of a patch, in a window of four patches.
+        image, label = case((5, 26, 4))
+        window = (48, 32, 40)
+        whole = cut(image, (-21, -3, -18), window, FILLING), cut(label, (-21, -3, -18), window, 0)
+        positions_of = positions(label, 3, 0) if on_structure else NOWHERE
+        for seed in range(50):
+            first = corner(label.shape, PATCH, window, positions_of, np.random.RandomState(seed))
+            part = tuple(slice(low + more, low + more + size) for low, more, size in zip(first, (21, 3, 18), PATCH))
+            found = changed_patch(image, label, Place(first, PATCH, window), FILLING, UNCHANGED)
+            np.testing.assert_array_equal(found[0], whole[0][part])
+            np.testing.assert_array_equal(found[1], whole[1][part])
+            assert found[1].any()
 
     def test_intensities_are_changed_in_the_patch_alone(self):
         image, label = case()
@@ -146,7 +162,7 @@ class TestChangedPatch:
         assert draw.intensities
         part = tuple(slice(3, 3 + length) for length in PATCH)
         expected = augmented(image[part], label[part], draw)
-        found = changed_patch(image, label, (3, 3, 3), PATCH, PATCH, FILLING, draw)
+        found = changed_patch(image, label, Place((3, 3, 3), PATCH, PATCH), FILLING, draw)
         np.testing.assert_array_equal(found[0], expected[0])
 
     def test_only_what_it_takes_is_read(self):
@@ -158,8 +174,8 @@ class TestChangedPatch:
     def test_more_channels_move_as_the_image_does(self):
         image, label = case((9, 26, 22))
         draw = Draw(angles=(10.0, -5.0, 20.0), scale=0.8, flips=(True, False, True))
-        window = corner(label.shape, PATCH, PATCH, NOWHERE, np.random.RandomState(0))
-        alone = changed_patch(image, label, window, PATCH, PATCH, np.zeros(2), draw)
-        together = changed_patch(image[..., :1], label, window, PATCH, PATCH, np.zeros(1), draw, [image[..., 1]])
+        place = Place(corner(label.shape, PATCH, PATCH, NOWHERE, np.random.RandomState(0)), PATCH, PATCH)
+        alone = changed_patch(image, label, place, np.zeros(2), draw)
+        together = changed_patch(image[..., :1], label, place, np.zeros(1), draw, [image[..., 1]])
         np.testing.assert_array_equal(alone[0], together[0])
         np.testing.assert_array_equal(alone[1], together[1])

@@ -4,10 +4,10 @@ from utils import findings, grid, network_memory, tasks
 from utils.check_summary import summary_lines
 from utils.check_table import table_lines
 from utils.errors import UserError
-from utils.feeding import feeding_of, fit_of
+from utils.feeding import feeding_of
 from utils.files import write_json_atomically
 from utils.job import Job, refuse_stacks
-from utils.preprocessing import check_memory
+from utils.preprocessing import check_memory, settings_of
 from utils.progress import say_lines
 
 
@@ -32,17 +32,15 @@ def _settings(params, task, found):
     """The settings of preprocessing for this task, and what is wrong with them: a UserError or None."""
     readable = [finding.case for finding in found if finding.size is not None]
     settings = {name: params[name] for name in ("sampling", "fit", "input_shape", "crop_shape", "spacing")}
-    settings.update(channels=len(task.modalities))
     if not readable:
         return None, None
     try:
         refuse_stacks(params, task.training + task.test)
         training = [case for case in readable if case.label is not None]
         settings.update(grid.choose(params, training or readable))
-        chosen = dict(params, **settings)
-        settings.update(case_shape=feeding_of(chosen).case_shape, prepared_fit=fit_of(chosen))
-        whole = Job({}, training=task.training, predicted=task.test)
-        network_memory.check(dict(params, modalities=task.modalities, **settings), whole)
+        chosen = dict(params, labels=task.labels, modalities=task.modalities, **settings)
+        settings["prepared"] = settings_of(chosen, feeding_of(chosen))
+        network_memory.check(chosen, Job({}, training=task.training, predicted=task.test))
     except UserError as error:
         return None, error
     return settings, None
@@ -53,8 +51,8 @@ def _fitted(finding, settings):
     if settings is None or finding.size is None:
         return finding
     problems = list(finding.problems)
-    prepared = dict(settings, input_shape=settings["case_shape"], fit=settings["prepared_fit"])
-    findings.tried(lambda: check_memory(finding.case.image, finding.size, finding.spacing, prepared), problems)
+    scan = finding.case.image, finding.size, finding.spacing
+    findings.tried(lambda: check_memory(*scan + (settings["prepared"],)), problems)
     return finding._replace(problems=tuple(problems))
 
 

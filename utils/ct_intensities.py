@@ -21,7 +21,7 @@ MOST_VOXELS = 10**6
 MOST_OF_A_CASE = 10**4
 FEWEST_OF_A_CASE = 10**2
 SEED = 0
-DIGITS = 6
+DIGITS = 9
 
 
 def voxels_per_case(cases):
@@ -66,7 +66,7 @@ def figures(intensities, chosen):
     ``intensities`` are those of the voxels of all cases, [N, C], in any order; ``chosen`` are C booleans.
 
     Raises:
-        UserError: there are none.
+        UserError: there are none, or a channel is the same all over.
     """
     if not len(intensities):
         raise UserError(
@@ -75,12 +75,19 @@ def figures(intensities, chosen):
         )
     # In order, so that sums do not depend on who read which case.
     columns = np.sort(np.asarray(intensities, np.float64), axis=0).T
-    return [_of_channel(values) if is_chosen else None for values, is_chosen in zip(columns, chosen)]
+    found = [_of_channel(values) if is_chosen else None for values, is_chosen in zip(columns, chosen)]
+    for number, channel in enumerate(found):
+        if channel is not None and channel[0] == channel[1]:
+            raise UserError(
+                "--data_normalization: channel {} is {:g} in all structures of the training cases, which tells nothing "
+                "of CT: correct them, or use zscore".format(number, channel[0])
+            )
+    return found
 
 
 def _of_channel(values):
     found = list(np.percentile(values, PERCENTILES)) + [values.mean(), values.std()]
-    return [round(float(value), DIGITS) for value in found]
+    return [float("{:.{}g}".format(value, DIGITS)) for value in found]
 
 
 def in_words(channels, modalities):

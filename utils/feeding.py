@@ -115,7 +115,7 @@ def items_of(image, feeding):
 
 
 def put_together(predictions, cases, feeding):
-    """Yields (case, probabilities [X, Y, Z, K]) for each case whose items have been predicted.
+    """Yields (case, probabilities [X, Y, Z, K]) for each case all of whose items have been predicted.
 
     Args:
         predictions: an iterator over the probabilities [U, V, W, K] of all items, case by case.
@@ -124,5 +124,10 @@ def put_together(predictions, cases, feeding):
     """
     for first in predictions:
         case, shape = cases()
+        corners, taken = feeding.corners(shape), itertools.count()
         # The corners first: when they are at their end, no further item is taken.
-        yield case, feeding.together(shape, zip(feeding.corners(shape), itertools.chain([first], predictions)))
+        parts = zip(corners, itertools.chain([first], predictions), taken)
+        whole = feeding.together(shape, ((corner, part) for corner, part, _ in parts))
+        if next(taken) < len(corners):
+            return
+        yield case, whole

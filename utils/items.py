@@ -39,6 +39,7 @@ class Items:
         self._parts = [(case, corner) for case in range(len(volumes)) for corner in self._corners(case)]
 
     def _corners(self, case):
+        """Where the items of a case begin."""
         return [(0, 0, 0)]
 
     def __len__(self):
@@ -95,21 +96,28 @@ class PatchItems(Items):
     """Of every case some patches are items, at other places in each epoch: as large as a Draw's crop, or its whole.
 
     Args:
-        foreground_share: the share of the patches that are centred on a voxel of a structure.
+        foreground_share: the share of the patches that are centred on a voxel of a structure, as far as the cases that
+            have any suffice.
         patches_per_case: how many patches of a case there are in an epoch.
     """
 
     def __init__(self, volumes, feeding, class_weights=None, foreground_share=0.0, patches_per_case=1):
         super().__init__(volumes, feeding, class_weights)
-        self._share, self._each = foreground_share, patches_per_case
+        self._each = patches_per_case
+        self._filled = np.array([len(volumes.positions(case)) > 0 for case in range(len(volumes))], bool)
+        # Of patches of those cases alone.
+        self._share = min(1.0, foreground_share * len(volumes) / max(1, self._filled.sum()))
 
     def __len__(self):
         return len(self.volumes) * self._each
 
     def order(self, random):
         cases = random.permutation(np.repeat(np.arange(len(self.volumes)), self._each))
+        centred = np.zeros(len(cases), bool)
+        filled = self._filled[cases]
+        centred[filled] = patches.on_structures(filled.sum(), self._share, random)
         # A number tells of a case, and whether the patch is to be centred on one of its structures.
-        return 2 * cases + patches.on_structures(len(cases), self._share, random)
+        return 2 * cases + centred
 
     def case_name(self, number):
         return self.volumes.kept[number // 2].case.name
@@ -122,12 +130,12 @@ class PatchItems(Items):
         window = self.feeding.item_shape
         patch = draw.crop or window
         first = patches.corner(label.shape, patch, window, positions, random)
-        return self._changed(case, image, label, (first, patch, window), draw)
+        return self._changed(case, image, label, patches.Place(first, patch, window), draw)
 
-    def _changed(self, case, image, label, where, draw):
-        where += (self.feeding.filling,)
+    def _changed(self, case, image, label, place, draw):
+        filling = self.feeding.filling
         if self._class_weights is None:
-            return Example(*patches.changed_patch(image, label, *where, draw=draw))
+            return Example(*patches.changed_patch(image, label, place, filling, draw))
         borders = [self.volumes.borders(case)]
-        image, label = patches.changed_patch(image, label, *where, draw=draw, more=borders)
+        image, label = patches.changed_patch(image, label, place, filling, draw, borders)
         return Example(image[..., :-1], label, self._class_weights[label] + image[..., -1])

@@ -13,9 +13,12 @@ from utils.border_weights import border_weights
 from utils.environment import share_of_cores
 from utils.errors import CannotWrite, UserError, attempted, unusable
 from utils.files import replace_on_success
+from utils.fitting import shape_before_padding
+from utils.large_scans import in_turn
+from utils.memory import voxels
 from utils.overlap import overlapped
 from utils.preprocessing import SETTINGS, check_scan, prepare_case
-from utils.scans import content_of, is_stack, turn_of
+from utils.scans import content_of, is_stack, read_grid
 from utils.tasks import Case
 
 # To be raised whenever preprocessing gives other arrays for the same files and settings.
@@ -93,7 +96,7 @@ def _keep_case(case, settings, directory, trained_on=True):
     content = hashlib.blake2b(files, digest_size=16).hexdigest()
     kept = Kept(case, stem + ".image.npy", None if case.label is None else stem + ".label.npy", content)
     if not _is_there(kept, settings):
-        with turn_of(case):
+        with _turn_of(case, settings):
             image, label = prepare_case(case, settings)
         _save(kept.image, image, settings)
         if label is not None:
@@ -101,6 +104,17 @@ def _keep_case(case, settings, directory, trained_on=True):
     # What of a held-out case is measured during the training lies about its structures.
     kept = _with_positions(kept, settings) if settings.get("positions") else kept
     return _with_borders(kept, settings) if trained_on and settings.get("borders") else kept
+
+
+def _turn_of(case, settings):
+    """``utils.large_scans.in_turn`` for a case as it is in its file, or as it is going to be, whichever is larger."""
+    try:
+        grid = read_grid(case)
+    except UserError:
+        # Reading will tell what is wrong.
+        return in_turn(())
+    prepared = shape_before_padding(grid.size, grid.spacing, settings)
+    return in_turn(max(grid.size, prepared, key=voxels) + (settings["channels"],))
 
 
 def _is_there(kept, settings):

@@ -5,6 +5,8 @@ Dimensions: X, Y, Z voxels along the image's axes; C channels. A patch is told b
 up to it on both sides alike, for training too, where a patch may be smaller than a window.
 """
 
+from typing import NamedTuple, Tuple
+
 import numpy as np
 
 from utils.augmentation import augmented
@@ -13,6 +15,14 @@ from utils.warping import backwards, moves
 
 # Of random displacements, in standard deviations: what comes from further away is taken to be what is there.
 ELASTIC_REACH = 3.0
+
+
+class Place(NamedTuple):
+    """Where a patch lies in a case."""
+
+    first: Tuple[int, int, int]  # where it begins
+    patch: Tuple[int, int, int]  # its voxels along x, y and z
+    window: Tuple[int, int, int]  # those of a window of prediction, no fewer
 
 
 def on_structures(count, share, random):
@@ -52,8 +62,14 @@ def centred(voxel, shape, patch, window):
 
 def _places(shape, patch, window):
     """The lowest and the highest place at which a patch may begin, along each axis."""
-    before = [_room(size, length)[0] for size, length in zip(shape, window)]
-    return [(-low, max(sizes) - low - part) for low, part, sizes in zip(before, patch, zip(shape, window))]
+    return [_places_along(*sizes) for sizes in zip(shape, patch, window)]
+
+
+def _places_along(size, patch, window):
+    low = -_room(size, window)[0]
+    high = low + max(size, window) - patch
+    # Of a case that is much smaller than the window, the patch has at least its own middle.
+    return tuple(int(np.clip(first, low, high)) for first in (-(patch // 2), size - 1 - patch // 2))
 
 
 def middle(shape, positions):
@@ -64,7 +80,7 @@ def middle(shape, positions):
     return tuple(positions[np.square(voxels - voxels.mean(axis=0)).sum(axis=1).argmin(), 1:].tolist())
 
 
-def changed_patch(image, label, first, patch, window, filling, draw, more=()):
+def changed_patch(image, label, place, filling, draw, beside=()):
     """A patch of a case after the changes of a ``utils.augmentation.Draw``: image float32 [x, y, z, C], label uint8.
 
     Only as much is read and changed as the patch takes. Around the case, rotations and the like find its outermost
@@ -73,21 +89,19 @@ def changed_patch(image, label, first, patch, window, filling, draw, more=()):
     Args:
         image: float32 [X, Y, Z, C].
         label: uint8 [X, Y, Z].
-        first: where the patch begins.
-        patch: its voxels along x, y and z.
-        window: those of a window of prediction.
+        place: a ``Place``.
         filling: float32 [C], the values around a case that is smaller than the window; its label is 0 there.
         draw: a ``Draw``, whose crop does not matter.
-        more: arrays float32 [X, Y, Z] that move as the image does, as channels at its end; 0 around the case.
+        beside: arrays float32 [X, Y, Z] that move as the image does, as channels at its end; 0 around the case.
     """
-    around = margin(draw, patch)
-    first = [start - more for start, more in zip(first, around)]
-    region = [length + 2 * more for length, more in zip(patch, around)]
-    image, label = surrounded(image, first, region, window, filling), surrounded(label, first, region, window, 0)
-    if more:
-        channels = [surrounded(array, first, region, window, 0)[..., np.newaxis] for array in more]
-        image = np.concatenate([image] + channels, axis=-1)
-    return augmented(image, label, draw._replace(crop=tuple(patch), place=(0.5, 0.5, 0.5)))
+    around = margin(draw, place.patch)
+    first = [start - voxels for start, voxels in zip(place.first, around)]
+    region = [length + 2 * voxels for length, voxels in zip(place.patch, around)]
+    image = surrounded(image, first, region, place.window, filling)
+    channels = [surrounded(array, first, region, place.window, 0)[..., np.newaxis] for array in beside]
+    image = np.concatenate([image] + channels, axis=-1) if channels else image
+    label = surrounded(label, first, region, place.window, 0)
+    return augmented(image, label, draw._replace(crop=tuple(place.patch), place=(0.5, 0.5, 0.5)))
 
 
 def margin(draw, patch):

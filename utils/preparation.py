@@ -5,13 +5,14 @@ import numpy as np
 from utils import border_weights, ct_intensities, data_loader
 from utils.environment import threads
 from utils.errors import UserError, unusable
-from utils.feeding import MEASURED_PATCHES, Patches, feeding_of, fit_of
+from utils.feeding import MEASURED_PATCHES, Patches, feeding_of
 from utils.items import Items, PatchItems, SliceItems
 from utils.kept_copy import keep
 from utils.modes import uses_held_out
 from utils.network_flags import UNET
 from utils.network_params import PATCH
 from utils.normalization import clipped_channels, filling
+from utils.preprocessing import settings_of
 
 
 class Preparation:
@@ -29,16 +30,7 @@ class Preparation:
 
     def __init__(self, params, workers, progress):
         self.feeding = feeding_of(params)
-        self.settings = {
-            "input_shape": list(self.feeding.case_shape),
-            "fit": fit_of(params),
-            "spacing": params["spacing"],
-            "resize_interpolator": params["resize_interpolator"],
-            "intensities": None,
-            "patch": params["input_shape"] if params["sampling"] == PATCH else None,
-            "classes": len(params["labels"]),
-            "channels": len(params["modalities"]),
-        }
+        self.settings = settings_of(params, self.feeding)
         self._params, self._workers, self._progress = params, workers, progress
         self.use_intensities(params["intensities"])
 
@@ -90,7 +82,7 @@ class Preparation:
         return data_loader.Parts(held_out.kept, shape), feeding
 
     def _samples_patches(self):
-        return self.settings["patch"] is not None
+        return self._params["sampling"] == PATCH
 
     def _beside(self):
         """What training needs beside images and labels, settings of ``utils.kept_copy``."""

@@ -6,10 +6,30 @@ import numpy as np
 
 from utils import memory, scans
 from utils.errors import UnusableFile
+from utils.feeding import fit_of
 from utils.fitting import fit_image, fit_label, shape_before_padding
+from utils.network_params import PATCH
 from utils.normalization import filling, normalized
 
 SETTINGS = ("input_shape", "fit", "spacing", "resize_interpolator", "intensities", "classes", "channels")
+
+
+def settings_of(params, feeding):
+    """How the cases of a task are prepared: the settings of this module, a dict.
+
+    ``params`` with what the job's description adds; ``feeding`` is the ``utils.feeding`` that cuts items out of them.
+    "intensities" are those of no channel, "patch" is what a sliding window sees at a time, or None.
+    """
+    return {
+        "input_shape": list(feeding.case_shape),
+        "fit": fit_of(params),
+        "spacing": params["spacing"],
+        "resize_interpolator": params["resize_interpolator"],
+        "intensities": None,
+        "patch": params["input_shape"] if params["sampling"] == PATCH else None,
+        "classes": len(params["labels"]),
+        "channels": len(params["modalities"]),
+    }
 
 
 def by_page(normalize):

@@ -41,9 +41,12 @@ def windows(shape, patch, overlap):
 
 
 def inside(window, patch, shape):
-    """The part of a window that is in a volume of ``shape``: its slices of the window, and of the volume."""
-    first = [max(0, -start) for start in window]
-    end = [min(length, size - start) for start, length, size in zip(window, patch, shape)]
+    """The part of a window that is in a volume of ``shape``: its slices of the window, and of the volume.
+
+    They are empty where the window lies beside the volume.
+    """
+    first = [min(length, max(0, -start)) for start, length in zip(window, patch)]
+    end = [max(low, min(length, size - start)) for low, start, length, size in zip(first, window, patch, shape)]
     own = tuple(slice(low, high) for low, high in zip(first, end))
     return own, tuple(slice(start + low, start + high) for start, low, high in zip(window, first, end))
 
