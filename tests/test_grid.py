@@ -145,7 +145,7 @@ class TestPatches:
         assert chosen == {"input_shape": [40, 56, 40], "crop_shape": None, "spacing": [1.0, 1.0, 1.0]}
 
     @pytest.mark.parametrize("shape", [(128, 128, 100), (240, 240, 24), (300, 40, 40), (160, 9, 160)])
-    def test_large_ones_are_cut_into_patches_of_their_proportions(self, cases, monkeypatch, shape):
+    def test_large_ones_are_cut_along_their_longest_sides(self, cases, monkeypatch, shape):
         monkeypatch.setattr(grid, "PATCH_VOXELS", 2**15)
         chosen = self.patch(cases, (shape, MILLIMETRES))["input_shape"]
         assert 2**13 < np.prod(chosen) <= 2**15

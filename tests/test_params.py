@@ -359,6 +359,11 @@ class TestGrid:
             ("--input_shape auto auto auto", "^--input_shape: 'auto' is not a whole number"),
             ("--test_time_flips", "^--test_time_flips: a model trained without --augment"),
             ("--optimizer adam --momentum 0.9", "^--momentum: has no effect with --optimizer adam: leave it out"),
+            ("--lr_warmup_epochs 3", "^--lr_warmup_epochs: has no effect with --lr_scaling none: leave it out"),
+            ("--flip_axes x", "^--flip_axes: has no effect with --augment off: leave it out"),
+            ("--warmup_steps 5", "^--warmup_steps: belongs to --benchmark: add that or leave this out"),
+            ("--benchmark_steps 5", "^--benchmark_steps: belongs to --benchmark"),
+            ("--benchmark --exec_mode train --no_trial", "^--no_trial: belongs to --exec_mode plan"),
             ("--cross_entropy_weight 2", "^--cross_entropy_weight: has no effect with --loss dice: leave it out"),
         ],
     )

@@ -92,14 +92,16 @@ class TestPatches:
             assert np.mean(sitk.GetArrayViewFromImage(mask) > 0) < 0.2
         assert all(name.endswith(".npy") and name[0] != "." for name in os.listdir(str(tmp_path / "cache")))
 
-    def test_more_overlap_changes_little(self, trained, tmp_path):
+    def test_more_overlap_changes_little_and_the_disk_nothing(self, trained, tmp_path, monkeypatch):
         scan = os.path.join(trained[0], "imagesTs", "case_12.nii.gz")
         masks = []
-        for overlap in (0.5, 0.7):
+        for overlap, in_memory in ((0.5, 1 << 25), (0.7, 1 << 25), (0.5, 1000)):
+            monkeypatch.setattr(sliding_window, "IN_MEMORY", in_memory)
             model = ("--model_dir", trained[1], "--cache_dir", tmp_path, "--threads", 1)
             succeed_here("--exec_mode", "predict", "--patch_overlap", overlap, "--images", scan, *model)
             masks.append(voxels(trained[1], "eval", "case_12.nii.gz"))
-        assert 0 < np.mean(masks[0] != masks[1]) < 0.05
+        assert np.mean(masks[0] > 0) > 0.01 and 0 < np.mean(masks[0] != masks[1]) < 0.05
+        np.testing.assert_array_equal(masks[0], masks[2])
 
     def test_a_model_sees_as_it_was_trained(self, trained):
         where = ("--data_dir", trained[0], "--model_dir", trained[1])

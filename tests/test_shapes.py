@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from utils.planning import shapes
+from utils import shapes
 
 CUBE = (1.0, 1.0, 1.0)
 

@@ -13,6 +13,7 @@ from synthetic import grid_of
 from utils import tasks
 
 BRIEF = ("--threads", 1, "--train_epochs", 1, "--evaluate_every", 0, "--train_split", 0.67)
+BRIEF += ("--data_normalization", "auto")
 VNET = ("--input_shape", 16, 16, 16, "--downscale_blocks", 1, "--upscale_blocks", 1)
 PATCHES = ("--sampling", "patch", "--input_shape", 16, 16, 8, "--downscale_blocks", 1, "--upscale_blocks", 1)
 UNET = ("--model", "unet", "--input_shape", 16, 16, "--levels", 1, "--filters", 4, "--padding", "same")
@@ -50,6 +51,8 @@ def assert_complete(form, data_dir, model_dir):
     assert set(scores["structures"]) == set(form.labels[1:])
     settings = read_json(model_dir, "params.json")
     assert settings["modalities"] == list(form.modalities) and settings["labels"] == list(form.labels)
+    known = settings["intensities"] or [None] * len(form.modalities)
+    assert [channel is not None for channel in known] == [name == "CT" for name in form.modalities]
     assert os.path.getsize(os.path.join(model_dir, "report", "index.html")) > 0
 
 
@@ -140,9 +143,9 @@ def best_dice(channel, structure):
 def test_nothing_is_named_after_one_of_them():
     """But the tasks to download, and the phantom that is made after one."""
     named = set()
-    for folder in ("utils", "model", "examples"):
-        for path in glob.glob(os.path.join(PROJECT, folder, "**", "*.py"), recursive=True):
+    for folder in ("*", "utils/**/*", "model/*", "examples/*", "benchmarks/*", "dllogger/*", "setup/*"):
+        for path in glob.glob(os.path.join(PROJECT, folder + ".py"), recursive=True):
             with open(path, encoding="utf-8") as file:
                 if "hippocamp" in file.read().lower():
                     named.add(os.path.relpath(path, PROJECT))
-    assert named == {os.path.join("utils", "phantom.py")}
+    assert named == {"download_dataset.py", os.path.join("utils", "phantom.py")}

@@ -2,15 +2,12 @@
 
 import numpy as np
 
-from utils import memory, network_params
+from utils import memory, network_params, shapes
 from utils.errors import UserError, unusable
 from utils.flag import shown
 from utils.flag_values import SPACINGS
 from utils.scans import read_grid
 
-# Images that have room along an axis. Scans reach beyond what is segmented in them: the largest may lose a border
-# rather than have all others padded to their size.
-PERCENT_WITH_ROOM = 75
 # Two float32 activations of 16 channels at full resolution alone are 2 GB of these, in training.
 MOST_VOXELS = 2**24
 # Of a patch that is chosen here: as 64 x 64 x 64, of which a processor trains on two in a second or two.
@@ -24,7 +21,7 @@ def choose(params, cases):
     ([X, Y, Z] mm, or None).
     The spacing is the median of the images. To be padded, images get the room that at least three in four of them need
     along each axis; to be resized, the nearest to the size of the median image; both in multiples of what the network
-    divides by. Patches have the size of the median image, or a smaller one of about its proportions.
+    divides by. Patches have the size of the median image, or less along its longest sides in mm.
 
     Raises:
         UserError: an image cannot be read, the chosen size is far beyond what can be trained on, or the parts to train
@@ -55,7 +52,7 @@ def _input(params, cases):
         spacing = np.maximum(np.median(spacings, axis=0).round(6), SPACINGS[0]).tolist()
     if shape == "auto":
         if params["sampling"] == network_params.PATCH:
-            return _patch(np.median(np.round(sizes * spacings / spacing), axis=0), _step(params)), spacing
+            return _patch(np.median(np.round(sizes * spacings / spacing), axis=0), spacing, _step(params)), spacing
         shape = _flat(params, _shape(sizes * spacings, spacing, np.median(spacings, axis=0), _step(params)))
         _refuse_too_large(shape, spacing)
     return shape, spacing
@@ -74,21 +71,15 @@ def _flat(params, shape):
 
 def _shape(extents, spacing, median_spacing, step):
     """Whole multiples of ``step`` voxels for images of these extents (mm) [N, 3]."""
-    if spacing is None:
-        steps = np.floor(np.median(extents, axis=0) / median_spacing / step + 0.5)
-    else:
-        steps = np.ceil(np.percentile(np.round(extents / spacing), PERCENT_WITH_ROOM, axis=0) / step)
+    if spacing is not None:
+        return shapes.multiples(np.percentile(np.round(extents / spacing), shapes.PERCENT_WITH_ROOM, axis=0), step)
+    steps = np.floor(np.median(extents, axis=0) / median_spacing / step + 0.5)
     return [int(count) * step for count in np.maximum(1, steps)]
 
 
-def _patch(size, step):
+def _patch(size, spacing, step):
     """Whole multiples of ``step`` voxels, no more than PATCH_VOXELS together where that can be, for a median image."""
-    shape = [int(count) * step for count in np.maximum(1, np.ceil(size / step))]
-    while memory.voxels(shape) > PATCH_VOXELS and max(shape) > step:
-        # The axis that has lost least so far.
-        share = [length / whole if length > step else 0.0 for length, whole in zip(shape, size)]
-        shape[int(np.argmax(share))] -= step
-    return shape
+    return shapes.cut(shapes.multiples(size, step), spacing, lambda shape: memory.voxels(shape) <= PATCH_VOXELS, step)
 
 
 def _refuse_too_large(shape, spacing):

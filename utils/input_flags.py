@@ -49,15 +49,16 @@ IMAGES = (
         "sampling",
         choice("resize", "patch"),
         "resize",
-        "what V-Net sees of an image: all of it, brought to --input_shape; or patches of --input_shape of the image at "
-        "--spacing, in training at random places, in prediction all of them one beside the other",
+        "what V-Net sees of an image: all of it, brought to --input_shape; or patches of the image at --spacing: in "
+        "prediction overlapping windows of --input_shape, in training parts of --crop_shape, or else of "
+        "--input_shape, at random places",
     ),
     Flag(
         "foreground_share",
         real(lambda value: 0 <= value <= 1, "from 0 to 1"),
         0.33,
         "--sampling patch: share of the training patches that are centred on a structure, small structures as often as "
-        "large ones; the others lie anywhere",
+        "large ones, as far as the images that have any suffice; the others lie anywhere",
     ),
     Flag("patches_per_case", whole(1), 1, "--sampling patch: patches of each training image in an epoch"),
     Flag(
@@ -73,7 +74,12 @@ IMAGES = (
         1.0,
         "share of the slices without any structure that an epoch of --model unet trains on, others in each epoch",
     ),
-    Flag("resize_interpolator", choice("linear", "nearest_neighbor"), "linear", "interpolation in that resizing"),
+    Flag(
+        "resize_interpolator",
+        choice("linear", "nearest_neighbor"),
+        "linear",
+        "interpolation where images are resampled",
+    ),
     Flag(
         "data_normalization",
         choice("zscore", "ct", "auto"),

@@ -18,11 +18,13 @@ from utils.model_settings import (
 from utils.modes import BENCHMARK_MODES, EVALUATION_MODES, LOOKING_MODES, PLAN, PREDICTION_MODES, TRAINING_MODES
 from utils.parser import build_parser
 
-# Flags that need another, and what they belong to.
+# Flags that need another: what they belong to, the modes where that may be left out, and whether benchmarks have them.
 NEEDS = {
-    "synthetic": ("--benchmark", ()),
-    "output": ("--benchmark or --exec_mode check or plan", LOOKING_MODES),
-    "no_trial": ("--exec_mode plan", (PLAN,)),
+    "synthetic": ("--benchmark", (), True),
+    "warmup_steps": ("--benchmark", (), True),
+    "benchmark_steps": ("--benchmark", (), True),
+    "output": ("--benchmark or --exec_mode check or plan", LOOKING_MODES, True),
+    "no_trial": ("--exec_mode plan", (PLAN,), False),
 }
 
 
@@ -49,7 +51,7 @@ def from_command_line(argv=None):
         _refuse_contradictions(given, stored, params)
     params = _completed(given, stored or {})
     network_params.check(params, given)
-    _check_request(params)
+    _check_request(params, given)
     _check_folds(params, given)
     _check_effects(params, given)
     if not params["benchmark"] and params["exec_mode"] not in LOOKING_MODES:
@@ -137,12 +139,12 @@ def _refuse_contradictions(given, stored, params):
             )
 
 
-def _check_request(params):
+def _check_request(params, given):
     mode = params["exec_mode"]
     if params["benchmark"] and mode not in BENCHMARK_MODES:
         raise UserError("--benchmark: measures one thing: use --exec_mode {}".format(" or ".join(BENCHMARK_MODES)))
-    for name, (owner, modes) in NEEDS.items():
-        if params[name] and not params["benchmark"] and mode not in modes:
+    for name, (owner, modes, measured) in NEEDS.items():
+        if given.get(name) and not (measured if params["benchmark"] else mode in modes):
             raise UserError("--{}: belongs to {}: add that or leave this out".format(name, owner))
     if params["images"] is not None and mode not in PREDICTION_MODES:
         raise UserError("--images: --exec_mode {} predicts nothing; use {}".format(mode, " or ".join(PREDICTION_MODES)))
@@ -169,6 +171,8 @@ def _check_effects(params, given):
         ("cross_entropy_weight", "loss", "dice"),
         ("cross_entropy_weight", "loss", "weighted_ce"),
         ("augment_elastic_knots", "augment_elastic", 0),
+        ("lr_warmup_epochs", "lr_scaling", "none"),
+        ("flip_axes", "augment", False),
     )
     for name, decider, value in idle:
         if name in given and params[decider] == value:

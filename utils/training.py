@@ -25,6 +25,7 @@ from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.stopping_hook import StoppingHook
 from utils.hooks.training_hook import TrainingHook
+from utils.normalization import clipped_channels
 from utils.predicting import batch_size_of
 
 LAST_CHECKPOINTS_KEPT = 3
@@ -78,6 +79,8 @@ class Training:
         if self.params["intensities"] != known:
             for line in ct_intensities.in_words(self.params["intensities"], self.params["modalities"]):
                 self._say(line)
+        elif known is None and any(clipped_channels("auto", self.params["modalities"])):
+            self._say("every CT scan is normalised by itself: --data_normalization auto goes by what its numbers mean")
 
     def _training_hooks(self, plan, progress, held_out, stopping, state, diverged):
         """All hooks, in the order in which they are to act; the first worker keeps checkpoints, the others nothing."""

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from utils import grid, recipes, split
+from utils import grid, recipes, shapes, split
 from utils.memory import by_axis
 from utils.network_flags import UNET, VNET
 from utils.network_params import PATCH
 from utils.normalization import clipped_channels
-from utils.planning import network_cost, shapes
+from utils.planning import network_cost
 from utils.planning.facts import AXES
 
 RECIPE = "tuned"

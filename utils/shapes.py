@@ -1,9 +1,10 @@
-"""How large what V-Net sees is to be: pure arithmetic over the sizes of scans at the spacing they are brought to."""
+"""How large what the network sees is to be: pure arithmetic over the sizes of scans at the spacing they come to."""
 
 import numpy as np
 
-from utils.grid import PERCENT_WITH_ROOM
-
+# Images that have room along an axis. Scans reach beyond what is segmented in them: the largest may lose a border
+# rather than have all others padded to their size.
+PERCENT_WITH_ROOM = 75
 # Voxels that must be left along each axis at the coarsest level.
 FEWEST_AT_THE_BOTTOM = 3
 MOST_LEVELS = 4
@@ -33,8 +34,12 @@ def whole(sizes, levels=None):
     It can be halved ``levels`` times, by default as often as suits it.
     """
     room = np.percentile(np.round(sizes), PERCENT_WITH_ROOM, axis=0)
-    step = 2 ** (levels or levels_for(room))
-    return [int(count) * step for count in np.maximum(1, np.ceil(room / step))]
+    return multiples(room, 2 ** (levels or levels_for(room)))
+
+
+def multiples(sizes, step):
+    """The next whole multiples of ``step`` from ``sizes`` (voxels [3]) on, as [X, Y, Z]."""
+    return [int(count) * step for count in np.maximum(1, np.ceil(np.asarray(sizes) / step))]
 
 
 def patch(sizes, spacing, fits, levels=None):
@@ -48,18 +53,26 @@ def patch(sizes, spacing, fits, levels=None):
     """
     median = np.median(np.round(sizes), axis=0)
     if levels:
-        return _cut(median, spacing, fits, 2**levels)
+        return _within(median, spacing, fits, 2**levels)
     # Rather of another form than halved but once.
     attempts = [(number, 1) for number in range(MOST_LEVELS, 1, -1)] + [(2, FEWEST_AT_THE_BOTTOM), (1, 1)]
     for number, fewest in attempts:
-        shape = _cut(median, spacing, fits, 2**number, fewest)
+        shape = _within(median, spacing, fits, 2**number, fewest)
         if levels_for(shape) >= number:
             return shape
 
 
-def _cut(sizes, spacing, fits, step, fewest=1):
-    """Multiples of ``step``, at least ``fewest`` of them where there are so many."""
-    steps = np.maximum(1, sizes // step).astype(int)
+def _within(sizes, spacing, fits, step, fewest=1):
+    whole_steps = [int(count) * step for count in np.maximum(1, sizes // step)]
+    return cut(whole_steps, spacing, fits, step, fewest)
+
+
+def cut(shape, spacing, fits, step, fewest=1):
+    """A shape (voxels [3], multiples of ``step``) whose longest side in mm is cut by a step until it fits: [X, Y, Z].
+
+    No side gets less than ``fewest`` steps.
+    """
+    steps = np.array(shape) // step
     while not fits([int(count) * step for count in steps]) and steps.max() > fewest:
         steps[np.argmax(np.where(steps > fewest, steps * spacing, 0))] -= 1
     return [int(count) * step for count in steps]
