@@ -1,4 +1,4 @@
-"""The documents: what they link to is there, and the tests that they name are there."""
+"""The documents: what they link to is there, the tests that they name are there, and their lines are short."""
 
 import os
 import re
@@ -30,6 +30,10 @@ class TestText:
             path = os.path.normpath(os.path.join(os.path.dirname(name), path)) if path else name
             assert os.path.exists(os.path.join(PROJECT, path)), link
             assert not section or section in anchors(read(path)), link
+
+    def test_lines_are_short_but_for_tables(self, name):
+        lines = enumerate(read(name).splitlines(), 1)
+        assert [number for number, line in lines if len(line) > 120 and not line.startswith("|")] == []
 
 
 def test_the_readmes_contents_are_its_sections():
