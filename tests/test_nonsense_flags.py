@@ -32,6 +32,9 @@ NO_NAMES = ("empty", "two lines", "a command of the terminal's", "bytes that are
 COMPANIONS = {name: ["--model=unet"] for name in OWN_FLAGS[UNET]}
 COMPANIONS.update((name, ["--sampling=patch"]) for name in PATCH_FLAGS)
 COMPANIONS["augment_elastic_knots"] = ["--augment_elastic=1"]
+COMPANIONS["lr_warmup_epochs"] = ["--lr_scaling=linear"]
+COMPANIONS["flip_axes"] = ["--augment"]
+COMPANIONS.update((name, ["--benchmark", "--exec_mode=train"]) for name in ("warmup_steps", "benchmark_steps"))
 # What a file of settings may hold in a flag's place.
 NONSENSE_IN_JSON = (None, {}, [], [[]], [None], 10**400, float("nan"), float("inf"), -1e300, "\n", "")
 
