@@ -28,13 +28,13 @@ WHOLE, PART, SLICE = "whole", "patch", "slice"
 MOST_VOXELS = {WHOLE: (2**20, 2**22), PART: (grid.PATCH_VOXELS, 2**21), SLICE: (2**16, 2**18)}
 # Of the memory that there is.
 MEMORY_SHARE = 0.5
-# Those that the recipe was tuned with: of 198 cases, two at a time, 28 times. Of patches, as many make an epoch.
-STEPS = 2772
+# Those that the recipe was tuned with: of 176 cases, two at a time, 40 times. Of patches, as many make an epoch.
+STEPS = 3520
 STEPS_OF_PATCHES = 100
 # Of an epoch: where there are few items, fewer at a time, not each at every step.
 FEWEST_STEPS = 4
 EVALUATIONS = 4
-CHECKPOINTS = 28
+CHECKPOINTS = 40
 
 
 class Choice(NamedTuple):
@@ -141,10 +141,10 @@ def _choose_volumes(proposal):
         shape = whole if shape == "auto" else shape
     levels = levels or shapes.levels_within(shape)
     reason = "convolutions: {} at the last level".format(by_axis(size // 2**levels for size in shape))
-    proposal.choose("downscale_blocks", [3] * levels, reason)
-    last = proposal.settings["upscale_blocks"][-1]
-    reason = "convolutions: {} at the last level, as in the recipe".format(last)
-    proposal.choose("upscale_blocks", [3] * (levels - 2) + [last], reason)
+    down, up = (proposal.settings[name] for name in ("downscale_blocks", "upscale_blocks"))
+    proposal.choose("downscale_blocks", down[:1] * levels, reason)
+    reason = "convolutions: {} at the last level, as in the recipe".format(up[-1])
+    proposal.choose("upscale_blocks", up[:1] * (levels - 2) + up[-1:], reason)
 
 
 def _given_levels(given):
