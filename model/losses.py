@@ -43,9 +43,10 @@ def coarser_label(label, stride):
 def segmentation_loss(params, logits, label, weights=None):
     """The loss that the params ask for, of one grid: float32 scalar.
 
-    ``dice`` is ``dice_loss``. ``dice_ce`` adds to it "cross_entropy_weight" times the mean cross-entropy of the
-    voxels, ``dice_focal`` as many times the mean focal one with gamma = 2: each voxel's cross-entropy times the
-    squared probability that the network gives to other classes than its own (Lin et al. 2017, arXiv:1708.02002).
+    ``dice`` is one minus the mean of ``soft_dice`` over cases and classes, background included. ``dice_ce`` adds to it
+    "cross_entropy_weight" times the mean cross-entropy of the voxels, ``dice_focal`` as many times the mean focal one
+    with gamma = 2: each voxel's cross-entropy times the squared probability that the network gives to other classes
+    than its own (Lin et al. 2017, arXiv:1708.02002).
     ``weighted_ce`` is the mean of each voxel's cross-entropy times its weight (Ronneberger et al. 2015, section 3).
     ``logits`` is float32 [N, X, Y, Z, K]; ``label`` uint8 [N, X, Y, Z]; ``weights`` float32 [N, X, Y, Z].
     """
@@ -59,14 +60,6 @@ def segmentation_loss(params, logits, label, weights=None):
     if params["loss"] == "dice_focal":
         cross_entropy *= tf.square(1.0 - tf.exp(-cross_entropy))
     return loss + params["cross_entropy_weight"] * tf.reduce_mean(cross_entropy)
-
-
-def dice_loss(logits, label):
-    """One minus the mean soft Dice over cases and classes, background included: float32 scalar.
-
-    ``logits`` is float32 [N, X, Y, Z, K]; ``label`` uint8 [N, X, Y, Z].
-    """
-    return _one_minus_dice(_voxels(logits, label))
 
 
 class _Voxels(NamedTuple):

@@ -6,11 +6,12 @@ from networks import DEFAULT
 
 from benchmarks import original
 from benchmarks.network import BASE_FILTERS, Network, convolutions, forward_gflop, parameters, trained_gflop
-from model.losses import dice_loss
+from model.losses import segmentation_loss
 from model.vnet import vnet
 from utils.tf_runtime import tf
 
 SMALL = Network(input_shape=(8, 4, 6), downscale_blocks=(2,), upscale_blocks=(1,), channels=2)
+DICE = {"loss": "dice"}
 NETWORKS = [Network(), Network(upscale_blocks=(3, 3, 3)), SMALL, Network((16, 16, 32), (1, 2), (1,), classes=4)]
 
 
@@ -88,7 +89,7 @@ class TestOriginal:
         random = np.random.RandomState(0)
         logits = tf.constant(random.randn(2, 4, 2, 3, 3).astype(np.float32))
         labels = tf.constant(random.randint(3, size=(2, 4, 2, 3)).astype(np.uint8))
-        found, expected = session.run([original.dice_loss(logits, labels), dice_loss(logits, labels)])
+        found, expected = session.run([original.dice_loss(logits, labels), segmentation_loss(DICE, logits, labels)])
         assert found == pytest.approx(expected, rel=1e-5)
 
 
@@ -113,5 +114,5 @@ class TestPyTorch:
         logits = random.randn(2, 4, 2, 3, 3).astype(np.float32)
         labels = random.randint(3, size=(2, 4, 2, 3)).astype(np.uint8)
         found = pytorch.dice_loss(torch.tensor(logits).movedim(-1, 1), torch.tensor(labels))
-        expected = session.run(dice_loss(tf.constant(logits), tf.constant(labels)))
+        expected = session.run(segmentation_loss(DICE, tf.constant(logits), tf.constant(labels)))
         assert found.item() == pytest.approx(expected, rel=1e-5)

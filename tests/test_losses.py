@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from model.losses import coarser_label, dice_loss, segmentation_loss, soft_dice, training_loss
+from model.losses import coarser_label, segmentation_loss, soft_dice, training_loss
 from utils import scores
 from utils.tf_runtime import tf
 
@@ -101,29 +101,6 @@ class TestSoftDice:
         np.testing.assert_allclose(found, [0.0, 1.0, 0.0], atol=1e-6)
 
 
-class TestDiceLoss:
-    def test_is_one_minus_the_mean_over_cases_and_classes_with_background(self, session):
-        logits, label = random_case(batch=3)
-        expected = 1.0 - dice_by_definition(softmax(logits), label).mean()
-        found = session.run(dice_loss(tf.constant(logits), tf.constant(label)))
-        assert found.dtype == np.float32
-        assert found == pytest.approx(expected, rel=1e-5)
-
-    def test_a_perfect_prediction_costs_nothing_and_its_opposite_everything(self, session):
-        _, label = random_case()
-        perfect = 50.0 * np.eye(3, dtype=np.float32)[label]
-        wrong = 50.0 * np.eye(3, dtype=np.float32)[(label + 1) % 3]
-        losses = session.run([dice_loss(tf.constant(logits), tf.constant(label)) for logits in (perfect, wrong)])
-        np.testing.assert_allclose(losses, [0.0, 1.0], atol=1e-6)
-
-    def test_of_a_batch_is_the_mean_of_its_cases(self, session):
-        logits, label = random_case(batch=4)
-        together = dice_loss(tf.constant(logits), tf.constant(label))
-        alone = [dice_loss(tf.constant(logits[n : n + 1]), tf.constant(label[n : n + 1])) for n in range(4)]
-        together, alone = session.run([together, alone])
-        assert together == pytest.approx(np.mean(alone), rel=1e-5)
-
-
 @pytest.mark.parametrize("loss", LOSSES)
 class TestSegmentationLoss:
     @pytest.mark.parametrize("weight", [0.5, 3.0])
@@ -141,6 +118,13 @@ class TestSegmentationLoss:
         # A cross-entropy of 50 in each voxel.
         expected = [0.0, 1.0 if loss == "dice" else 1.0 + 3.0 * 50.0]
         np.testing.assert_allclose(session.run(losses), expected, rtol=1e-6, atol=1e-6)
+
+    def test_of_a_batch_is_the_mean_of_its_cases(self, session, loss):
+        logits, label = random_case(batch=4)
+        together = segmentation_loss(asked_for(loss), tf.constant(logits), tf.constant(label))
+        cases = [(tf.constant(logits[n : n + 1]), tf.constant(label[n : n + 1])) for n in range(4)]
+        together, alone = session.run([together, [segmentation_loss(asked_for(loss), *case) for case in cases]])
+        assert together == pytest.approx(np.mean(alone), rel=1e-5)
 
     def test_its_gradient_is_that_of_finite_differences(self, session, loss):
         logits, label = random_case(batch=1)
@@ -174,11 +158,6 @@ class TestTrainingLoss:
         logits, params = tf.constant(self.logits(1)), asked_for(loss)
         found = [training_loss(params, [logits], self.LABEL), segmentation_loss(params, logits, self.LABEL)]
         assert len(set(session.run(found))) == 1
-
-    def test_dice_is_the_dice_loss_to_the_last_bit(self, session):
-        logits = tf.constant(self.logits(1))
-        found = session.run([training_loss(asked_for("dice"), [logits], self.LABEL), dice_loss(logits, self.LABEL)])
-        assert found[0] == found[1]
 
     @pytest.mark.parametrize("loss", LOSSES)
     def test_coarser_grids_count_half_as_much_from_each_to_the_next(self, session, loss):

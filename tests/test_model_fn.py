@@ -5,7 +5,7 @@ import pytest
 from networks import random_volume, variable
 
 from model import layers
-from model.losses import dice_loss, segmentation_loss
+from model.losses import segmentation_loss
 from model.model_fn import (
     CLIP_NORM,
     LOSS_SCALE,
@@ -121,7 +121,8 @@ class TestClipping:
     def test_it_bites_in_the_network_too(self, session, params):
         images, labels = batch()
         tf.train.create_global_step()
-        loss = 1e4 * dice_loss(vnet(tf.constant(images), network_settings(params), training=True), tf.constant(labels))
+        logits = vnet(tf.constant(images), network_settings(params), training=True)
+        loss = 1e4 * segmentation_loss(dict(params, loss="dice"), logits, tf.constant(labels))
         variables = tf.trainable_variables()
         gradients = tf.gradients(loss, variables)
         optimizer = CountingDescent()
