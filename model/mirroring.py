@@ -23,17 +23,6 @@ def input_size(output_size, levels, padding):
     return margin(levels, padding) + lowest + max(0, -(-(output_size - lowest) // step)) * step
 
 
-def output_size(input_size, levels, padding):
-    """How many pixels of ``input_size`` along an axis are labelled, where ``is_input_size`` holds."""
-    return input_size - margin(levels, padding)
-
-
-def is_input_size(size, levels, padding):
-    """Tells whether every pooling of the network halves an even number of pixels, and some are left in the end."""
-    above = output_size(size, levels, padding) - _smallest_output(levels, padding)
-    return above >= 0 and above % 2**levels == 0
-
-
 def _smallest_output(levels, padding):
     # Unpadded: a multiple of the step at the bottom, of which each finer level doubles what is left and takes a block.
     return min(TAKEN_BY_BLOCK, 2**levels) if padding == "valid" else 2**levels

@@ -66,9 +66,9 @@ def labelled(images, settings, training, scope=tf.variable_scope):
 def unet(images, settings, training, scope=tf.variable_scope):
     """Logits [N, X', Y', K] of images [N, X, Y, C]: X' = X with padding "same", and less with "valid".
 
-    X and Y are sizes of ``model.mirroring.is_input_size``. ``scope`` makes the outermost variable scope. Variables are
-    made on the first call in a graph and shared by later ones. ``training`` chooses between batch statistics and
-    moving ones, and whether values are dropped.
+    X and Y are such that every pooling halves an even number of pixels, and some are left in the end. ``scope`` makes
+    the outermost variable scope. Variables are made on the first call in a graph and shared by later ones.
+    ``training`` chooses between batch statistics and moving ones, and whether values are dropped.
     """
     with scope("unet", reuse=tf.AUTO_REUSE):
         skips, filters = [], settings.filters

@@ -5,7 +5,7 @@ import pytest
 from networks import random_volume, variable
 
 from model.layers import MOVING_STATISTICS
-from model.mirroring import input_size, output_size
+from model.mirroring import input_size, margin
 from model.unet import UNetSettings, labelled, unet
 from utils.tf_runtime import tf
 from utils.var_storage import averaged_weights_scope, frozen_weights_scope, master_weights_scope
@@ -84,7 +84,7 @@ class TestSize:
         chosen = SMALL._replace(filters=1, levels=levels, padding=padding)
         sides = [input_size(side, levels, padding) for side in (1, 70)]
         logits = unet(tf.placeholder(tf.float32, [None] + sides + [1]), chosen, training=False)
-        assert logits.shape.as_list()[1:3] == [output_size(side, levels, padding) for side in sides]
+        assert logits.shape.as_list()[1:3] == [side - margin(levels, padding) for side in sides]
 
 
 class TestPlaces:
