@@ -12,7 +12,7 @@ from utils.errors import UserError
 from utils.masks import MaskWriter, mask_path
 from utils.surface_scores import surface_scores
 from utils.tasks import Case
-from utils.uncertainty import uncertainty
+from utils.uncertainty import Uncertainty
 
 SHAPE = (21, 34, 17)
 NETWORK_SHAPE = (16, 16, 16)
@@ -273,8 +273,9 @@ class TestSlabs:
         mask = voxels(writer.folder, "scan.nii.gz")
         restored = fitting.Restored(probabilities, sitk.ReadImage(scan.case.image), fit)
         assert len(restored.slabs) == 1
-        expected = uncertainty(mask, restored.slab(restored.slabs[0]))
-        np.testing.assert_array_equal(found.uncertainty, expected[1:])
+        expected = Uncertainty(mask.shape[2], len(CLASSES))
+        expected.put(0, mask, restored.slab(restored.slabs[0]))
+        np.testing.assert_array_equal(found.uncertainty, expected.result()[1:])
         without = writer_of(dict(params, **fit)).write(scan.case, probabilities)
         assert found.uncertainty[0] != without.uncertainty[0] and found.volume_ml[0] < without.volume_ml[0]
 

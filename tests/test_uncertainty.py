@@ -3,7 +3,14 @@ import pytest
 from random_labels import SHAPE, one_hot, random_label, random_probabilities
 
 from utils.scores import hard_dice
-from utils.uncertainty import Uncertainty, uncertainty
+from utils.uncertainty import Uncertainty
+
+
+def uncertainty(mask, probabilities):
+    """Return that of a mask, int [X, Y, Z], and probabilities, float [X, Y, Z, K], put at once."""
+    gathered = Uncertainty(mask.shape[-1], probabilities.shape[-1])
+    gathered.put(0, mask, probabilities)
+    return gathered.result()
 
 
 class TestOfAWholeMask:

@@ -72,10 +72,3 @@ def _of_class(count, expected, overlap, likely):
         return 1.0 if likely >= 1.0 else np.nan
     # Resampling leaves probabilities that are above one by a rounding error.
     return max(0.0, 1.0 - 2.0 * overlap / (count + expected))
-
-
-def uncertainty(mask, probabilities):
-    """The result for a mask, int [X, Y, Z], and probabilities, float [X, Y, Z, K], at once."""
-    gathered = Uncertainty(mask.shape[-1], probabilities.shape[-1])
-    gathered.put(0, mask, probabilities)
-    return gathered.result()
