@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from utils import phantom_stack
+from utils import phantom, phantom_stack
 from utils.border_weights import border_weights
 from utils.stacks import describe, pages_of, read_mask, read_page
 
@@ -118,7 +118,7 @@ class TestSeeds:
         assert phantom_stack.made_from(task) == (SEED, "small")
 
     def test_the_largest_seed(self):
-        assert len(phantom_stack.make_stack(phantom_stack.MAXIMUM_SEED, SIZE._replace(test=1), "test")) == 1
+        assert len(phantom_stack.make_stack(phantom.MAXIMUM_SEED, SIZE._replace(test=1), "test")) == 1
 
 
 class TestWriting:

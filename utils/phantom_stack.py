@@ -20,7 +20,6 @@ from utils.warping import smooth_field
 
 TASK_NAME = "Stack00_Phantom"
 LABELS = ("membrane", "cell")
-MAXIMUM_SEED = 2**32 - 1
 
 # Cells are about as wide as this, and as a page is thick in the stack of the challenge: 50 nm, at 4 nm a pixel.
 CELL = 44.0
