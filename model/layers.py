@@ -210,10 +210,10 @@ def up_block(volume, skip, depth, settings, training):
     return residual_block(volume, depth, settings, training)
 
 
-def output_block(volume, classes, settings):
-    """The convolution to one logit per class: [N, X, Y, Z, C] -> [N, X, Y, Z, classes]."""
+def output_block(volume, settings):
+    """The convolution to one logit for each of the K classes: [N, X, Y, Z, C] -> [N, X, Y, Z, K]."""
     with tf.variable_scope("output"):
-        return convolution(volume, classes, settings.convolution_size, biased)
+        return convolution(volume, settings.classes, settings.convolution_size, biased)
 
 
 def supervised_block(volume, classes):

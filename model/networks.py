@@ -48,7 +48,6 @@ def _vnet_settings(params):
         activation=params["activation"],
         normalization_layer=params["normalization_layer"],
         pooling=params["pooling"],
-        upsampling=params["upsampling"],
     )
 
 

@@ -31,7 +31,6 @@ class NetworkSettings(NamedTuple):
     activation: str
     normalization_layer: str
     pooling: str
-    upsampling: str
 
     # The same in every V-Net.
     padding = "same"
@@ -45,7 +44,7 @@ def vnet(volume, settings, training, scope=tf.variable_scope):
     shared by later ones. ``training`` chooses between batch statistics and moving ones.
     """
     with scope("vnet", reuse=tf.AUTO_REUSE):
-        return layers.output_block(_decoded(volume, settings, training)[-1], settings.classes, settings)
+        return layers.output_block(_decoded(volume, settings, training)[-1], settings)
 
 
 def supervised_vnet(volume, settings, scope=tf.variable_scope):
@@ -56,7 +55,7 @@ def supervised_vnet(volume, settings, scope=tf.variable_scope):
     """
     with scope("vnet", reuse=tf.AUTO_REUSE):
         volumes = _decoded(volume, settings, training=True)
-        logits = [layers.output_block(volumes.pop(), settings.classes, settings)]
+        logits = [layers.output_block(volumes.pop(), settings)]
         while volumes:
             with tf.variable_scope("up_{}".format(len(volumes))):
                 logits.append(layers.supervised_block(volumes.pop(), settings.classes))

@@ -13,7 +13,6 @@ DEFAULT = NetworkSettings(
     activation="relu",
     normalization_layer="batchnorm",
     pooling="conv_pool",
-    upsampling="transposed_conv",
 )
 
 

@@ -264,7 +264,7 @@ class TestInputAndOutput:
 
     def test_the_output_block_is_a_plain_convolution_with_bias(self, session):
         volume = random_volume(1, 4, 2, 4, 2)
-        result = layers.output_block(tf.constant(volume), 3, settings())
+        result = layers.output_block(tf.constant(volume), settings())
         assert names() == ["output/bias", "output/kernel"]
         start(session)
         variable("output/bias").load([10.0, -20.0, 30.0], session)

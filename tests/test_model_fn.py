@@ -394,5 +394,4 @@ class TestNetworkSettings:
             "activation": "prelu",
             "normalization_layer": "none",
             "pooling": "max_pool",
-            "upsampling": "transposed_conv",
         }
