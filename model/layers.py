@@ -2,7 +2,7 @@
 
 Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C channels.
 Every volume is [N, X, Y, Z, C]. What does not name the axis z takes images [N, X, Y, C] alike; a kernel that is cubic
-for volumes is square for images. ``settings`` is the ``NetworkSettings`` of ``model/vnet.py``, and where nothing but
+for volumes is square for images. ``settings`` is the ``VNetSettings`` of ``model/vnet.py``, and where nothing but
 its activation, normalisation, padding and initial weights counts, that of ``model/unet.py`` too.
 """
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, NamedTuple
 
 from model.averaging import AXES
 from model.unet import UNetSettings, labelled
-from model.vnet import NetworkSettings, supervised_vnet, vnet
+from model.vnet import VNetSettings, supervised_vnet, vnet
 from utils.tf_runtime import tf
 
 
@@ -30,7 +30,7 @@ def logits_of(images, params, training, scope):
 def supervised_logits(images, params, scope):
     """Logits in training: a list, whose first is ``logits_of``; with deep supervision those of coarser grids follow."""
     if params["deep_supervision"]:
-        return supervised_vnet(images, network_settings(params), scope)
+        return supervised_vnet(images, _vnet_settings(params), scope)
     return [logits_of(images, params, True, scope)]
 
 
@@ -40,7 +40,7 @@ def network_settings(params):
 
 
 def _vnet_settings(params):
-    return NetworkSettings(
+    return VNetSettings(
         classes=len(params["labels"]),
         downscale_blocks=tuple(params["downscale_blocks"]),
         upscale_blocks=tuple(params["upscale_blocks"]),

@@ -21,8 +21,8 @@ from utils.tf_runtime import tf
 BASE_FILTERS = 16
 
 
-class NetworkSettings(NamedTuple):
-    """What decides the network's variables and arithmetic."""
+class VNetSettings(NamedTuple):
+    """What decides the variables and the arithmetic of a V-Net."""
 
     classes: int
     downscale_blocks: Tuple[int, ...]

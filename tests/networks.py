@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from model.vnet import NetworkSettings
+from model.vnet import VNetSettings
 from utils.tf_runtime import tf
 
-DEFAULT = NetworkSettings(
+DEFAULT = VNetSettings(
     classes=3,
     downscale_blocks=(3, 3, 3),
     upscale_blocks=(3, 3),
