@@ -7,7 +7,7 @@ import sys
 from typing import NamedTuple
 
 from utils import archives, downloads, phantom, phantom_stack
-from utils.errors import UserError
+from utils.errors import UserError, refuse
 from utils.printable import printable
 from utils.progress import Progress, say
 
@@ -215,12 +215,6 @@ def fetch(dataset, path, md5, source, url):
     downloads.download_from_google_drive(GOOGLE_DRIVE.format(GOOGLE_DRIVE_FILES[dataset]), path, md5)
 
 
-def refuse(error):
-    """Say in one line what is wrong; returns the exit status for it."""
-    print("{}: error: {}".format(PROGRAM, printable(error)), file=sys.stderr)
-    return 2
-
-
 def main(argv=None):
     """Run the program; returns its exit status."""
     try:
@@ -233,9 +227,10 @@ def main(argv=None):
         else:
             provide_task(arguments.data_dir, arguments.dataset, arguments.source, arguments.url, arguments.keep_archive)
     except UserError as error:
-        return refuse(error)
+        return refuse(PROGRAM, error, lines=False)
     except OSError as error:
-        return refuse("--data_dir {}: {}; choose a folder that can be written".format(arguments.data_dir, error))
+        told = "--data_dir {}: {}; choose a folder that can be written".format(arguments.data_dir, error)
+        return refuse(PROGRAM, told, lines=False)
     except KeyboardInterrupt:
         print("{}: interrupted; run the same command again to go on".format(PROGRAM), file=sys.stderr)
         return 130

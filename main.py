@@ -1,11 +1,8 @@
 #!/usr/bin/env python3
 """Trains V-Net or U-Net on a task of the Medical Segmentation Decathlon form, evaluates it, and predicts with it."""
 
-import sys
-
 from utils import interruption
-from utils.errors import UserError
-from utils.printable import printable
+from utils.errors import UserError, refuse
 
 PROGRAM = "main.py"
 
@@ -23,8 +20,7 @@ def main(argv=None):
                 return interruption.report(PROGRAM, interrupt)
             if not isinstance(error, UserError):
                 raise
-            print("{}: error: {}".format(PROGRAM, printable(error, lines=True)), file=sys.stderr)
-            return 2
+            return refuse(PROGRAM, error)
     return 0
 
 

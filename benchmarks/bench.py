@@ -17,7 +17,7 @@ from benchmarks.network import Network
 from benchmarks.turns import Turns
 from examples import launching
 from utils import hardware
-from utils.errors import UserError
+from utils.errors import UserError, refuse
 from utils.files import replace_on_success, write_json_atomically
 from utils.parser import Parser
 
@@ -38,7 +38,7 @@ def main(argv=None):
         _prepare(options.output)
         run(options)
     except UserError as error:
-        return launching.refuse(PROGRAM, error)
+        return refuse(PROGRAM, error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0

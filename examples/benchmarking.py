@@ -9,7 +9,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from examples import launching
 from utils import hardware, params, tasks
-from utils.errors import UserError
+from utils.errors import UserError, refuse
 
 MODES = ("train", "predict")
 BATCH_SIZES = (2, 8, 16, 32)
@@ -78,7 +78,7 @@ def main(program, description, argv=None):
 
         return sweeping.run(benchmark)
     except UserError as error:
-        return launching.refuse(program, error)
+        return refuse(program, error)
     except KeyboardInterrupt:
         # Between two cells; while one runs, it gets the signal.
         return 128 + signal.SIGINT

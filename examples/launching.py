@@ -10,11 +10,10 @@ import sys
 from examples.launcher_output import Relay
 from examples.processes import Process, in_words
 from utils import hardware, model_folder, recipes
-from utils.errors import UserError
+from utils.errors import UserError, refuse
 from utils.flags import FLAGS
 from utils.parser import Parser
 from utils.parser import build_parser as build_main_parser
-from utils.printable import printable
 from utils.progress import say
 
 MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "main.py")
@@ -47,12 +46,6 @@ def main(program, description, exec_mode, preset=(), argv=None):
         return run(example_command(program, description, exec_mode, preset, argv))
     except UserError as error:
         return refuse(program, error)
-
-
-def refuse(program, error):
-    """Says in one line what is wrong; returns the exit status for it."""
-    print("{}: error: {}".format(program, printable(error, lines=True)), file=sys.stderr)
-    return 2
 
 
 def run(command):

@@ -19,6 +19,7 @@ import download_dataset
 import main
 from examples import launching
 from utils import data_loader, kept_copy
+from utils.errors import refuse
 from utils.page import build
 from utils.printable import printable
 from utils.tasks import Case
@@ -154,7 +155,7 @@ class TestTerminal:
         (folder / "dataset.json").write_text("{}")
         arguments = ["--data_dir", str(folder), "--model_dir", str(tmp_path / "model")]
         assert main.main(arguments) == 2
-        assert launching.refuse("vnet_train.py", ESCAPE) == 2
+        assert refuse("vnet_train.py", ESCAPE) == 2
         assert download_dataset.main(["--data_dir", str(folder / "dataset.json"), "--dataset", "phantom"]) == 2
         errors = capsys.readouterr().err
         assert errors.count("error: ") == 3 <= errors.count("\\x1b]0;owned\\x07\\u202e")

@@ -1,5 +1,9 @@
 """The one exception that means: the user can put this right; and several of them in one."""
 
+import sys
+
+from utils.printable import printable
+
 
 class UserError(Exception):
     """Bad input or an impossible request, told in one line.
@@ -15,6 +19,12 @@ class UnusableFile(UserError):
 
 class CannotWrite(UserError):
     """The system does not let a file be written, as on a full disk: others will fare no better."""
+
+
+def refuse(program, error, lines=True):
+    """Says what is wrong; returns the exit status for it. Without ``lines`` an error of several lines stands on one."""
+    print("{}: error: {}".format(program, printable(error, lines)), file=sys.stderr)
+    return 2
 
 
 def attempted(function, *arguments):

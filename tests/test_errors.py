@@ -1,0 +1,15 @@
+import pytest
+
+from utils.errors import UserError, refuse, together
+
+
+class TestRefuse:
+    def test_says_what_is_wrong_in_a_line_each(self, capsys):
+        errors = together([UserError("one.nii: is empty"), UserError("two\x1b.nii: is empty")])
+        assert refuse("main.py", errors) == 2
+        assert capsys.readouterr() == ("", "main.py: error: one.nii: is empty\ntwo\\x1b.nii: is empty\n")
+
+    @pytest.mark.parametrize("error", ["a\nb", UserError("a\nb")])
+    def test_says_it_on_one_line(self, capsys, error):
+        assert refuse("download_dataset.py", error, lines=False) == 2
+        assert capsys.readouterr() == ("", "download_dataset.py: error: a\\nb\n")
