@@ -1,6 +1,6 @@
 import pytest
 
-from utils.errors import UserError, refuse, together
+from utils.errors import UserError, last_line, refuse, together
 
 
 class TestRefuse:
@@ -13,3 +13,7 @@ class TestRefuse:
     def test_says_it_on_one_line(self, capsys, error):
         assert refuse("download_dataset.py", error, lines=False) == 2
         assert capsys.readouterr() == ("", "download_dataset.py: error: a\\nb\n")
+
+
+def test_the_last_line_of_what_a_library_says():
+    assert last_line(RuntimeError("\nitkImage.cxx:71:\nITK ERROR: no such file\n\n")) == "ITK ERROR: no such file"

@@ -36,6 +36,11 @@ def attempted(function, *arguments):
         return type(error)(str(error))
 
 
+def last_line(error):
+    """What an exception of a library says last: what is wrong, after where in its code."""
+    return str(error).strip().splitlines()[-1]
+
+
 def together(errors):
     """One UserError for several, in a line each."""
     return errors[0] if len(errors) == 1 else UserError("\n".join(map(str, errors)))

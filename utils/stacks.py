@@ -18,7 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from utils import memory, png_header
-from utils.errors import CannotWrite, UnusableFile, UserError
+from utils.errors import CannotWrite, UnusableFile, UserError, last_line
 from utils.files import replace_on_success
 from utils.printable import is_printable
 from utils.tiff_header import MOST_PIXELS, TiffError, check_file
@@ -181,7 +181,7 @@ def write_stack(pages, path):
             sitk.WriteImage(sitk.GetImageFromArray(stack), temporary)
             written = len(check_file(temporary))
         except (RuntimeError, TiffError) as error:
-            raise CannotWrite("%s: cannot be written (%s)" % (path, _last_line(error))) from error
+            raise CannotWrite("%s: cannot be written (%s)" % (path, last_line(error))) from error
         if written != len(stack):
             raise CannotWrite("%s: cannot be written: %d of its %d pages are there" % (path, written, len(stack)))
 
@@ -289,7 +289,7 @@ def _reader(path):
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise UnusableFile("%s: cannot be read as an image (%s)" % (path, _last_line(error))) from error
+        raise UnusableFile("%s: cannot be read as an image (%s)" % (path, last_line(error))) from error
     size, channels = reader.GetSize(), reader.GetNumberOfComponents()
     if np.prod(size, dtype=np.float64) > MOST_PIXELS:
         raise UnusableFile("%s: has more than %d pixels" % (path, MOST_PIXELS))
@@ -317,7 +317,7 @@ def _read_file(path, changed, size):
     try:
         pixels = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
-        raise UnusableFile("%s: cannot be read as an image (%s)" % (path, _last_line(error))) from error
+        raise UnusableFile("%s: cannot be read as an image (%s)" % (path, last_line(error))) from error
     if reader.GetNumberOfComponents() == 1:
         pixels = pixels[..., np.newaxis]
     return (pixels if reader.GetDimension() == 3 else pixels[np.newaxis])[..., :channels]
@@ -352,7 +352,3 @@ def _stem(path):
 
 def _told(page):
     return page.path if page.number is None else "%s: page %d" % (page.path, page.number + 1)
-
-
-def _last_line(error):
-    return str(error).strip().splitlines()[-1]

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from utils import memory
-from utils.errors import UnusableFile
+from utils.errors import UnusableFile, last_line
 from utils.files import replace_on_success
 from utils.nifti_header import HeaderError, check_file, geometry_of, mask_header, read_header
 from utils.scan_grid import GEOMETRY_KEY, ScanGrid
@@ -152,7 +152,7 @@ def _checked(path, read):
         raise UnusableFile("%s: cannot be read (%s): put it right or leave it out" % (path, error.strerror)) from error
     except RuntimeError as error:
         raise UnusableFile(
-            "%s: cannot be read as NIfTI (%s): get it again or leave it out" % (path, _last_line(error))
+            "%s: cannot be read as NIfTI (%s): get it again or leave it out" % (path, last_line(error))
         ) from error
 
 
@@ -179,7 +179,3 @@ def _check_grid(path, label, like):
 def _another(path, what, own, expected):
     own, expected = (", ".join("%.6g" % value for value in values) for values in (own, expected))
     return "%s: has the %s (%s), its image (%s): draw it on its image's grid" % (path, what, own, expected)
-
-
-def _last_line(error):
-    return str(error).strip().splitlines()[-1]
