@@ -1,6 +1,5 @@
 """Fetch a task of the Medical Segmentation Decathlon, or make a phantom: a task of volumes, or a stack of images."""
 
-import argparse
 import os
 import signal
 import sys
@@ -8,6 +7,7 @@ from typing import NamedTuple
 
 from utils import archives, downloads, phantom, phantom_stack
 from utils.errors import UserError, refuse
+from utils.plain_parser import PlainParser
 from utils.printable import printable
 from utils.progress import Progress, say
 
@@ -40,17 +40,9 @@ GOOGLE_DRIVE_FILES = {"hippocampus": "1RzPB1_bqzQhlWvU-YGvZzhx2omcDh38C"}
 MADE = {"phantom": phantom.TASK_NAME, "phantom_stack": phantom_stack.TASK_NAME}
 
 
-class Parser(argparse.ArgumentParser):
-    """Parser whose errors are UserErrors of one line."""
-
-    def error(self, message):
-        """Raise UserError(message)."""
-        raise UserError(message[len("argument ") :] if message.startswith("argument ") else message)
-
-
 def build_parser():
     """Return the parser of the command line."""
-    parser = Parser(
+    parser = PlainParser(
         prog=PROGRAM,
         allow_abbrev=False,
         description="Put a task of the Medical Segmentation Decathlon, or a phantom, into a folder. A download that "

@@ -19,7 +19,7 @@ from examples import launching
 from utils import hardware
 from utils.errors import UserError, refuse
 from utils.files import replace_on_success, write_json_atomically
-from utils.parser import Parser
+from utils.plain_parser import PlainParser
 
 PROGRAM = "bench.py"
 NAME = "benchmark_speed"
@@ -63,7 +63,7 @@ def parse(argv=None):
 
 def build_parser():
     """Returns the parser of its flags."""
-    parser = Parser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
+    parser = PlainParser(prog=PROGRAM, description=__doc__, allow_abbrev=False)
     network = Network()
 
     def add(name, default, help, **options):

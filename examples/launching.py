@@ -12,8 +12,8 @@ from examples.processes import Process, in_words
 from utils import hardware, model_folder, recipes
 from utils.errors import UserError, refuse
 from utils.flags import FLAGS
-from utils.parser import Parser
 from utils.parser import build_parser as build_main_parser
+from utils.plain_parser import PlainParser
 from utils.progress import say
 
 MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "main.py")
@@ -107,7 +107,7 @@ def flag_help(name):
 
 def build_parser(program, description):
     """Returns a parser without flags, whose errors are UserErrors."""
-    return Parser(
+    return PlainParser(
         prog=program,
         description=description,
         epilog="Any other flag is handed to main.py: see main.py --help.",

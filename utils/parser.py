@@ -7,6 +7,7 @@ from utils.errors import UserError
 from utils.flag import shown
 from utils.flag_values import SWITCH
 from utils.flags import FLAGS, GROUPS
+from utils.plain_parser import PlainParser
 from utils.printable import printable
 from utils.recipes import named
 
@@ -22,12 +23,8 @@ class Formatter(argparse.HelpFormatter):
         return super()._format_args(action, default_metavar)
 
 
-class Parser(argparse.ArgumentParser):
-    """Parser whose errors are UserErrors of one line, and which names the flag an unknown one comes near to."""
-
-    def error(self, message):
-        """Raises UserError(message)."""
-        raise UserError(message[len("argument ") :] if message.startswith("argument ") else message)
+class Parser(PlainParser):
+    """Parser of flags of FLAGS, which names the one that an unknown one comes near to."""
 
     def parse_args(self, args=None, namespace=None):
         """Returns the namespace of the flags that were given, and only those, with each value checked.
