@@ -16,9 +16,8 @@ With the default settings and one input channel (L levels = 3, 32x32x32 voxels):
 from typing import NamedTuple, Tuple
 
 from model import layers
+from model.vnet_filters import BASE_FILTERS
 from utils.tf_runtime import tf
-
-BASE_FILTERS = 16
 
 
 class VNetSettings(NamedTuple):

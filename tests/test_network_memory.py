@@ -1,6 +1,6 @@
 import pytest
 
-from utils import job, memory, network_memory, network_params, tasks
+from utils import job, memory, network_memory, tasks
 from utils.errors import UserError
 
 CASES = tuple(tasks.Case("case_%d" % number, "image", "label") for number in range(4))
@@ -65,9 +65,3 @@ class TestPrediction:
 def test_the_memory_of_gpus_is_their_own(check, monkeypatch):
     monkeypatch.setattr(network_memory.hardware, "gpu_names", lambda: ["V100"])
     check({"input_shape": [1024, 1024, 1024]}, training=CASES)
-
-
-def test_the_filters_are_the_networks():
-    from model import vnet
-
-    assert network_params.BASE_FILTERS == vnet.BASE_FILTERS

@@ -1,13 +1,12 @@
 """What the flags of the networks must agree in, before any task is read."""
 
 from model.mirroring import input_size
+from model.vnet_filters import BASE_FILTERS
 from utils.errors import UserError
 from utils.flag import shown
 from utils.modes import PLAN
 from utils.network_flags import OWN_FLAGS, UNET
 
-# Of V-Net, as in model.vnet.
-BASE_FILTERS = 16
 SHAPES = ("input_shape", "crop_shape")
 PATCH = "patch"
 PATCH_FLAGS = ("foreground_share", "patches_per_case", "patch_overlap")
