@@ -5,7 +5,7 @@ import pytest
 from random_labels import SHAPE, one_hot, random_label, random_probabilities
 
 from utils import scores
-from utils.scores import hard_dice, mean_of_defined, soft_dice, volumes_ml
+from utils.scores import hard_dice, mean_of_defined, soft_dice, volumes_ml, voxel_counts
 
 
 class TestSoftDice:
@@ -132,4 +132,5 @@ class TestVolumes:
         np.testing.assert_allclose(found, [(105 - 30) * 0.004, 0, 30 * 0.004, 0])
 
     def test_all_voxels_are_of_some_class(self):
+        assert voxel_counts(random_label(0), 3).sum() == 105
         assert volumes_ml(random_label(0), 3, (1, 10, 100)).sum() == pytest.approx(105)

@@ -131,7 +131,7 @@ class MaskWriter:
     def _sizes(self, case, mask, grid):
         """The volume (ml) of each structure of a mask, of the mask of a stack the area (pixels)."""
         if scans.is_stack(case):
-            return scores.areas_in_pixels(mask, self.classes)[1:]
+            return scores.voxel_counts(mask, self.classes)[1:]
         return scores.volumes_ml(mask, self.classes, grid.spacing)[1:]
 
     def _surface_scores(self, mask, truth, spacing):

@@ -88,6 +88,11 @@ def _hard_dice_of_class(predicted, true):
     return 2.0 * np.count_nonzero(predicted & true) / total if total else np.nan
 
 
+def voxel_counts(mask, classes):
+    """Returns how many voxels each class has in a mask, int [X, Y, Z], as np.float64 [classes]."""
+    return np.array([np.count_nonzero(mask == k) for k in range(classes)], dtype=np.float64)
+
+
 def volumes_ml(mask, classes, spacing):
     """Returns the volume of each class in ml as np.float64 [classes]; 0 for one that is nowhere.
 
@@ -97,12 +102,7 @@ def volumes_ml(mask, classes, spacing):
         spacing: mm from voxel to voxel along X, Y and Z.
     """
     voxel = float(np.prod(np.asarray(spacing, np.float64))) / 1000.0
-    return np.array([np.count_nonzero(mask == k) * voxel for k in range(classes)], dtype=np.float64)
-
-
-def areas_in_pixels(mask, classes):
-    """Returns how many pixels each class has in a mask, int [X, Y, Z], as np.float64 [classes]."""
-    return np.array([np.count_nonzero(mask == k) for k in range(classes)], dtype=np.float64)
+    return voxel_counts(mask, classes) * voxel
 
 
 def mean_of_defined(values, axis=None):
