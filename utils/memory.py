@@ -13,7 +13,8 @@ from utils.errors import UnusableFile, UserError
 
 GIGABYTE = 1e9
 CGROUPS = "/sys/fs/cgroup"
-FLOAT = 4
+# Bytes of a number.
+FLOAT, HALF_FLOAT = 4, 2
 
 
 def limit():

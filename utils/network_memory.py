@@ -8,7 +8,6 @@ from utils.network_params import filters, seen_shape
 
 # In training, what a layer gives and its gradient are there at the same time.
 COPIES_IN_TRAINING = 2
-HALF = 2
 
 
 def check(params, job):
@@ -31,7 +30,7 @@ def check(params, job):
 
 
 def _refuse(params, flag, part, batch_size, copies):
-    number = HALF if params["amp"] else memory.FLOAT
+    number = memory.HALF_FLOAT if params["amp"] else memory.FLOAT
     per_voxel = memory.FLOAT * len(params["modalities"]) + number * filters(params) * copies
     memory.refuse_beyond(
         batch_size * memory.voxels(seen_shape(params, params[flag])) * per_voxel,
