@@ -4,10 +4,11 @@ import os
 from typing import Any, Dict, NamedTuple, Tuple
 
 from utils import grid, launch, model_folder, model_settings, network_memory, split, tasks
-from utils import params as params_file
 from utils.errors import UserError
 from utils.model_settings import SCANS, STACKS
+from utils.modes import EVALUATION_MODES, PREDICTION_MODES, TRAINING_MODES
 from utils.network_flags import UNET
+from utils.params import binding_settings
 from utils.scans import is_stack
 from utils.tasks import Case
 
@@ -35,7 +36,7 @@ def plan(params):
             of the execution mode, or the network cannot fit in memory.
     """
     task = tasks.read_task(params["data_dir"]) if params["data_dir"] else None
-    stored = params_file.binding_settings(params)
+    stored = binding_settings(params)
     if task is not None:
         cases = task.training + task.test
         if stored is not None:
@@ -86,9 +87,9 @@ def _kind_of(case):
 def _planned(task, params, stored):
     mode = params["exec_mode"]
     job = Job(_describe(task, params) if stored is None else _described(stored, task, params))
-    if mode in params_file.TRAINING_MODES or mode in params_file.EVALUATION_MODES:
+    if mode in TRAINING_MODES or mode in EVALUATION_MODES:
         job = _with_labelled_cases(job, task, params, stored)
-    if mode in params_file.PREDICTION_MODES:
+    if mode in PREDICTION_MODES:
         job = job._replace(predicted=tasks.cases_of_images(params["images"]) if params["images"] else task.test)
     return job
 
@@ -136,7 +137,7 @@ def _described(stored, task, params):
 def _with_labelled_cases(job, task, params, stored):
     """The job with what each of its models is trained on, and what it holds out."""
     folders = model_folder.model_folders(params["model_dir"], params["folds"])
-    if params["exec_mode"] in params_file.TRAINING_MODES:
+    if params["exec_mode"] in TRAINING_MODES:
         sides = _split(task, params, folders if stored is not None else ())
         jobs = [job._replace(training=_chosen(task, one), held_out=_chosen(task, other)) for one, other in sides]
     else:

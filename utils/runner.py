@@ -9,12 +9,12 @@ import os
 import dllogger
 from model.model_fn import model_fn
 from utils import checkpoints, data_loader, model_folder, predictions, report, run_log, split
-from utils import params as params_file
 from utils.case_table import gathered, measures_of
 from utils.errors import UserError, together, unusable
 from utils.hooks.evaluation_hook import best_step
 from utils.masks import FOLDER as MASK_FOLDER
 from utils.masks import MaskWriter
+from utils.modes import TRAINING_MODES
 from utils.page import build as page
 from utils.predicting import Pipeline
 from utils.preparation import Preparation
@@ -239,7 +239,7 @@ class Runner(Training):
     def _conclude(self):
         dllogger.flush()
         log = run_log.log_path(self.params)
-        trained = self.params["exec_mode"] in params_file.TRAINING_MODES and not self.params["benchmark"]
+        trained = self.params["exec_mode"] in TRAINING_MODES and not self.params["benchmark"]
         if self.params["pictures"] and trained:
             from utils.pictures import training_curves
 
