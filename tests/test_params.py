@@ -8,7 +8,7 @@ import pytest
 from utils import launch, model_folder, model_settings, params
 from utils.errors import UserError
 from utils.flags import FLAGS
-from utils.model_settings import MODEL_SETTINGS, RUN_SETTINGS
+from utils.model_settings import FIRST_SETTINGS, FREE_SETTINGS, MODEL_SETTINGS, RUN_SETTINGS, TASK_SETTINGS
 from utils.params import from_command_line
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -80,9 +80,12 @@ class TestDefaults:
 
 class TestStoredSettings:
     def test_groups_name_flags_and_share_none(self):
-        names = MODEL_SETTINGS + RUN_SETTINGS
+        names = MODEL_SETTINGS + RUN_SETTINGS + FREE_SETTINGS
         assert len(set(names)) == len(names)
-        assert set(names) <= set(FLAGS)
+        assert set(names) == set(FLAGS)
+
+    def test_what_models_have_always_known_is_not_free(self):
+        assert set(FIRST_SETTINGS) <= set(MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS)
 
     def test_prediction_needs_nothing_repeated(self, run, trained):
         trained("--input_shape 40 56 48 --activation prelu --batch_size 4 --downscale_blocks 2 3 --upscale_blocks 1 3")
