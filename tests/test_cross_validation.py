@@ -143,6 +143,19 @@ class TestScores:
         scored = [case["case"] for case in read_json(model_dir, "evaluation.json")["cases"]]
         assert sorted(scored + bad) == NAMES
 
+    def test_what_stops_a_fold_is_told_at_the_end(self, folded, tmp_path, capsys):
+        model_dir = shutil.copytree(folded.model_dir, str(tmp_path / "model"))
+        last = read_json(model_dir, "fold_1", "split.json")["held_out"][-1]
+        mask = os.path.join(model_dir, "eval", last + ".nii.gz")
+        os.remove(mask)
+        os.mkdir(mask)
+        where = ["--data_dir", folded.data_dir, "--model_dir", model_dir]
+        assert main.main(["--exec_mode", "evaluate", "--threads", "1"] + where) == 2
+        told = capsys.readouterr().err.partition("main.py: error: ")[2]
+        assert told.startswith("{}: cannot be written: ".format(mask))
+        scored = [case["case"] for case in read_json(model_dir, "evaluation.json")["cases"]]
+        assert sorted(scored + [last]) == NAMES
+
 
 class TestPrediction:
     def test_is_the_mean_of_the_folds(self, folded, tmp_path):

@@ -23,7 +23,7 @@ class CrossValidation(Runner):
             for fold, runner in self._own_folds():
                 with headed("fold {}: ".format(fold)):
                     runner.train()
-                self.record.take_over(runner.record)
+                self.take_over(runner)
         except Interrupted:
             # The others have got the signal as well, and a launcher ends them when one ends: theirs may take longer.
             put_off(True)
@@ -40,8 +40,7 @@ class CrossValidation(Runner):
         for fold, runner in self._own_folds():
             with headed("fold {}: ".format(fold)):
                 own_scores, own_errors = runner.scored(writer)
-            self.record.take_over(runner.record)
-            self._problems += runner._problems
+            self.take_over(runner)
             scores += own_scores
             errors += own_errors
         self._start_log()

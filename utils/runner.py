@@ -141,6 +141,11 @@ class Runner(Training):
             # Before what they may have led to.
             self._problems.insert(0, unusable(errors, len(cases)))
 
+    def take_over(self, other):
+        """Record what another ``Runner`` did as of this run, and tell at its end what went wrong there."""
+        self.record.take_over(other.record)
+        self._problems += other._problems
+
     def _attempt(self, write, *arguments):
         """Write something; what the disk refuses is told at the run's end, so that all else is still written."""
         try:
