@@ -239,13 +239,15 @@ class TestHostileText:
 
 
 class TestTrouble:
-    def test_a_case_whose_scan_is_gone_is_told(self, tmp_path):
+    def test_a_case_whose_scan_is_gone_is_told(self, tmp_path, capsys):
         model_dir, cases, log = evaluated_model(tmp_path)
         os.remove(cases[1].image)
         write(model_dir, cases, STRUCTURES, logs=[log])
         page = Page(model_dir)
         assert len(page.all("article")) == 2 and cases[1].name in page.shown()
         assert "No pictures: {}: cannot be read".format(cases[1].image) in page.shown()
+        # Beside it, nothing is left to be done.
+        assert "making the report: 3/3 cases (100%)" in capsys.readouterr().err
 
     @pytest.mark.parametrize("name", ["evaluation.json", "predictions.json", "params.json"])
     @pytest.mark.parametrize("content", ['{"cases', "[1]"])

@@ -187,11 +187,11 @@ def _pictures(model_dir, contents):
                 card = _card(model_dir, group, place, contents, share)
             except UserError as error:
                 problems.append(str(error))
-                continue
-            room -= _size(card)
-            if room < 0:
-                return Pictures(cards, problems, False)
-            cards[group.kind, place] = card
+            else:
+                room -= _size(card)
+                if room < 0:
+                    return Pictures(cards, problems, False)
+                cards[group.kind, place] = card
             progress.update()
     return Pictures(cards, problems, complete)
 
