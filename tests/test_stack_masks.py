@@ -168,7 +168,7 @@ class TestPage:
 
     def test_of_one_that_shows_scans_beside_them(self, task, params):
         """As those who trained another model in the folder have it."""
-        cards = {("evaluated", 0): '<i data-plane="page">', ("predicted", 0): '<i data-plane="axial">'}
+        cards = {("evaluated", 0): build.Card("", pages=True), ("predicted", 0): build.Card("")}
         contents = build.Contents([], ["foreground"], {}, 0, {})
 
         def shown(*kinds):

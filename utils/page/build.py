@@ -5,7 +5,7 @@ import hashlib
 import os
 import string
 import time
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 from utils import scans as scan_files
 from utils.errors import UserError
@@ -59,10 +59,18 @@ class Contents(NamedTuple):
     epochs: Dict[int, Dict[str, float]]
 
 
-class Pictures(NamedTuple):
-    """The cases that the page shows, as HTML by (kind, place in the table); and why others are not shown."""
+class Card(NamedTuple):
+    """A case as HTML; whether it is of pages, rather than of a volume cut by planes; and whether it shows a truth."""
 
-    cards: Dict[Any, str]
+    html: str
+    pages: bool = False
+    has_truth: bool = False
+
+
+class Pictures(NamedTuple):
+    """The cases that the page shows, a Card by (kind, place in the table); and why others are not shown."""
+
+    cards: Dict[Tuple[str, int], Card]
     problems: List[str]
     complete: bool
 
@@ -176,7 +184,7 @@ def _pictures(model_dir, contents):
         for place, row in enumerate(group.table.rows[: group.listed])
         if row.name in group.scans
     ]
-    without = Pictures({(group.kind, place): "" for group, place in wanted}, [], True)
+    without = Pictures({(group.kind, place): Card("") for group, place in wanted}, [], True)
     room = ROOM_FOR_CASES - sum(map(_size, _page(contents, without)))
     cards, problems = {}, []
     complete = all(group.listed == len(group.table.rows) for group in contents.groups)
@@ -188,7 +196,7 @@ def _pictures(model_dir, contents):
             except UserError as error:
                 problems.append(str(error))
             else:
-                room -= _size(card)
+                room -= _size(card.html)
                 if room < 0:
                     return Pictures(cards, problems, False)
                 cards[group.kind, place] = card
@@ -197,7 +205,7 @@ def _pictures(model_dir, contents):
 
 
 def _card(model_dir, group, place, contents, room):
-    """The HTML of a case, of about ``room`` bytes; the scan is read, used and forgotten."""
+    """The ``Card`` of a case, of about ``room`` bytes; the scan is read, used and forgotten."""
     row = group.table.rows[place]
     case, classes = group.scans[row.name], len(contents.structures) + 1
     pages = scan_files.is_stack(case)
@@ -205,7 +213,7 @@ def _card(model_dir, group, place, contents, room):
     mask = scan_files.read_mask(case, mask_path(model_dir, case), grid, classes)
     truth = scan_files.read_label(case, grid, classes) if case.label else None
     image = scan_files.read_channels(case)[0]
-    return markup.card(
+    html = markup.card(
         sections.anchor(group.kind, place),
         row,
         group.table.columns,
@@ -215,6 +223,7 @@ def _card(model_dir, group, place, contents, room):
         group.kind,
         pages,
     )
+    return Card(html, pages, has_truth=truth is not None)
 
 
 def _size(text):

@@ -134,14 +134,14 @@ def _cases(contents, pictures):
     if len(pictures.problems) > MOST_PROBLEMS:
         told.append("No pictures of {} more cases".format(len(pictures.problems) - MOST_PROBLEMS))
     # Stacks of images, and volumes that three planes cut: a report of earlier runs may show both.
-    pages = ['data-plane="page"' in card for card in pictures.cards.values()]
+    pages = [card.pages for card in pictures.cards.values()]
     title = "Masks over the images" if any(pages) else "Masks over the scans"
     found = ['<h2 id="pictures-title">{}</h2>'.format(title)]
     found += ['<p class="notice">{}</p>'.format(markup.safe(text)) for text in told]
-    with_truth = any('"truth":"' in card for card in pictures.cards.values())
+    with_truth = any(card.has_truth for card in pictures.cards.values())
     found.append(_controls(contents.structures, with_truth, with_cross=not (pages and all(pages))))
     for group in contents.groups:
-        cards = [card for (kind, _), card in pictures.cards.items() if kind == group.kind]
+        cards = [card.html for (kind, _), card in pictures.cards.items() if kind == group.kind]
         if cards and len(contents.groups) > 1:
             found.append("<h2>{}</h2>".format(markup.safe(TITLES[group.kind])))
         found += cards
