@@ -60,9 +60,11 @@ class Parts(Volumes):
         self._shape = shape
 
     def image(self, index):
+        """The image of one case's part: float32, of ``shape`` at most, C channels; a read-only view of the file."""
         return super().image(index)[self._part(index)]
 
     def label(self, index):
+        """The label of one case's part: uint8, of ``shape`` at most; a read-only view of the file."""
         return super().label(index)[self._part(index)]
 
     def _part(self, index):

@@ -40,7 +40,8 @@ class Training:
 
         Raises:
             Interrupted: a signal ended it, after a checkpoint was saved.
-            UserError: the loss is no number any more.
+            UserError: the loss is no number any more, or cases cannot be used, or have changed since the training
+                began, or a file cannot be written.
         """
         self._learn_intensities()
         if self.workers.is_first:
