@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 
 from utils import recipes
@@ -32,8 +34,11 @@ class TestValues:
         assert {name: chosen[name] for name in expected} == expected
 
     def test_are_copies(self, recipe, model):
-        recipes.defaults(recipe, model)["downscale_blocks"].append(7)
-        assert recipes.defaults(recipe, model)["downscale_blocks"] == FLAGS["downscale_blocks"].default
+        before = copy.deepcopy(recipes.defaults(recipe, model))
+        for value in recipes.defaults(recipe, model).values():
+            if isinstance(value, list):
+                value.append(7)
+        assert recipes.defaults(recipe, model) == before
 
 
 class TestPrecedence:
