@@ -15,6 +15,10 @@ REFERENCE_FLAGS = (
     "train_epochs optimizer base_lr momentum train_split split_seed data_dir augment benchmark amp xla"
 ).split()
 
+# The flags' own entries, behind the usage and the first of them all, --help.
+HELP = " ".join(build_parser().format_help().split())
+DESCRIBED = HELP[HELP.index("exit") :]
+
 
 def parse(text):
     return vars(build_parser().parse_args(text.split()))
@@ -46,13 +50,12 @@ class TestHelp:
     @pytest.mark.parametrize("name", sorted(FLAGS))
     def test_tells_default_and_choices(self, name):
         flag = FLAGS[name]
-        text = " ".join(build_parser().format_help().split())
-        described = text[text.index("exit") :]
         # A flag's own entry goes on with its values; where another speaks of it, with a word.
-        entry = described[re.search(r"--{} (\[|\{{|[A-Z])".format(name), described).start() :]
+        entry = DESCRIBED[re.search(r"--{} (\[|\{{|[A-Z])".format(name), DESCRIBED).start() :]
         if following(name):
             entry = re.split(r" --{} (\[|\{{|[A-Z])".format(following(name)), entry)[0]
-        assert flag.help.split()[0] in entry
+        # Lines break at hyphens too.
+        assert "".join(flag.help.split()) in "".join(entry.split())
         if flag.default is not None:
             assert "default: {}".format(shown(flag.default)) in entry
         for recipe, values in named():
