@@ -169,7 +169,9 @@ DESCRIPTION = {
     "name": "Tiny",
     "modality": {"0": "MRI"},
     "labels": {"0": "background", "1": "Upper", "2": "Lower"},
-    "training": [{"image": "./imagesTr/%s.nii.gz" % name, "label": "./labelsTr/%s.nii.gz" % name} for name in CASES],
+    "training": [
+        {"image": "./imagesTr/{}.nii.gz".format(name), "label": "./labelsTr/{}.nii.gz".format(name)} for name in CASES
+    ],
     "test": ["./imagesTs/t.nii.gz"],
 }
 STACKS = dict(

@@ -31,7 +31,7 @@ def body(seed, shape=SHAPE):
 class TestOfStructures:
     def test_are_the_intensities_of_all_structures_and_of_nothing_else(self, tmp_path):
         arrays = [body(seed) for seed in range(3)]
-        cases = [write_case(tmp_path, "case_%d" % number, *one) for number, one in enumerate(arrays)]
+        cases = [write_case(tmp_path, "case_{}".format(number), *one) for number, one in enumerate(arrays)]
         for (image, label), found in zip(arrays, of_structures(cases, SETTINGS, 10**4, 2)):
             assert found.dtype == np.float32 and found.shape[1] == 1
             np.testing.assert_array_equal(np.sort(found[:, 0]), np.sort(image[label > 0]))

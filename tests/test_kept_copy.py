@@ -29,10 +29,10 @@ def cases(tmp_path):
     made = []
     for number in range(4):
         rng = np.random.RandomState(number)
-        image = write_image(image_of(scan(number)), tmp_path / ("image_%d.nii.gz" % number))
+        image = write_image(image_of(scan(number)), tmp_path / ("image_{}.nii.gz".format(number)))
         values = rng.randint(0, 3, SHAPE).astype(np.uint8)
-        label = write_image(image_of(values), tmp_path / ("label_%d.nii.gz" % number)) if number < 3 else None
-        made.append(Case("case_%d" % number, image, label))
+        label = write_image(image_of(values), tmp_path / ("label_{}.nii.gz".format(number))) if number < 3 else None
+        made.append(Case("case_{}".format(number), image, label))
     return made
 
 

@@ -3,7 +3,7 @@ import pytest
 from utils import job, memory, network_memory, tasks
 from utils.errors import UserError
 
-CASES = tuple(tasks.Case("case_%d" % number, "image", "label") for number in range(4))
+CASES = tuple(tasks.Case("case_{}".format(number), "image", "label") for number in range(4))
 
 
 @pytest.fixture(autouse=True)

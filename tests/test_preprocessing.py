@@ -92,7 +92,7 @@ class TestPrepareCase:
     def test_another_number_of_channels(self, tmp_path, found, expected):
         array = scan(shape=SHAPE + (found,)) if found > 1 else scan()
         case = Case("scan", written(tmp_path / "scan.nii.gz", raw_nifti(array=array)), None)
-        message = r"scan\.nii\.gz: has %d channels? where %d .* expected" % (found, expected)
+        message = r"scan\.nii\.gz: has {} channels? where {} .* expected".format(found, expected)
         with pytest.raises(UserError, match=message):
             prepare_case(case, settings(channels=expected))
 

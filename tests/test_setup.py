@@ -126,7 +126,7 @@ class TestChoice:
         assert machine.find(PYTHON=path) == (0, "3.6 {}\n".format(path), "")
 
     def test_this_interpreter_gives_the_one_its_environment_was_made_from(self, machine):
-        version = "%d.%d" % sys.version_info[:2]
+        version = "{}.{}".format(*sys.version_info[:2])
         if version == "3.8":
             pytest.skip("Python 3.8 is refused: it has TensorFlow 1.15 only in the containers")
         status, output, _ = machine.find(PYTHON=sys.executable)

@@ -75,7 +75,9 @@ class TestForms:
         pairs = [("./train-volume.tif", "train-labels.tif"), ("more/cell.png", "masks/cell.tif")]
         pairs += [("._train-volume.tif", "._train-labels.tif")]
         task = read_task(described(data_dir, pairs, ["more", "test-volume.tif"]))
-        assert [case.name for case in task.training] == ["cell"] + ["train-volume_00%d" % page for page in range(4)]
+        assert [case.name for case in task.training] == ["cell"] + [
+            "train-volume_00{}".format(page) for page in range(4)
+        ]
         assert task.labels == ("membrane", "cell")
         assert [case.name for case in task.test] == ["more", "test-volume"]
 

@@ -10,7 +10,7 @@ LABELS = {"0": "background", "1": "Anterior", "2": "Posterior"}
 
 
 def entry(name):
-    return {"image": "./imagesTr/%s.nii.gz" % name, "label": "./labelsTr/%s.nii.gz" % name}
+    return {"image": "./imagesTr/{}.nii.gz".format(name), "label": "./labelsTr/{}.nii.gz".format(name)}
 
 
 def description(**changes):
@@ -65,9 +65,9 @@ class TestReadTask:
         )
 
     def test_names_follow_their_numbers(self, folder):
-        labels = {str(value): "structure %d" % value for value in reversed(range(12))}
+        labels = {str(value): "structure {}".format(value) for value in reversed(range(12))}
         task = read(folder, description(labels=labels, modality={"1": "T2", "0": "FLAIR"}))
-        assert task.labels == tuple("structure %d" % value for value in range(12))
+        assert task.labels == tuple("structure {}".format(value) for value in range(12))
         assert task.modalities == ("FLAIR", "T2")
 
     @pytest.mark.parametrize("test", [KeyError, [], None])
@@ -132,12 +132,12 @@ class TestBadDescription:
 
     @pytest.mark.parametrize("key", ["labels", "modality"])
     def test_names_missing(self, folder, key):
-        assert 'has no "%s"' % key in refusal(folder, description(**{key: KeyError}))
+        assert 'has no "{}"'.format(key) in refusal(folder, description(**{key: KeyError}))
 
     @pytest.mark.parametrize("key", ["labels", "modality"])
     @pytest.mark.parametrize("names", [[], ["MRI"], "MRI", None, {"0": 1}, {"0": ""}, {"0": None}])
     def test_names_of_the_wrong_type(self, folder, key, names):
-        assert '"%s" must be an object of numbers and names' % key in refusal(folder, description(**{key: names}))
+        assert '"{}" must be an object of numbers and names'.format(key) in refusal(folder, description(**{key: names}))
 
     @pytest.mark.parametrize("number", ["one", "", "1.0", "1\n2"])
     def test_keys_that_are_no_numbers(self, folder, number):

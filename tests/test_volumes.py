@@ -184,7 +184,7 @@ class TestBadScans:
         contents = [b"text" * 200, raw_nifti()[:500], raw_nifti(sform=(1,) + affine("oblique"), spacing=(0, -1, 1))]
         for number, content in enumerate(contents):
             try:
-                read_channels(written(tmp_path / ("%d.nii" % number), content))
+                read_channels(written(tmp_path / ("{}.nii".format(number)), content))
             except UserError as error:
                 assert "\n" not in str(error)
         assert capfd.readouterr() == ("", "")
@@ -208,7 +208,7 @@ class TestReadLabel:
     def test_a_value_that_is_no_class(self, tmp_path, value, shown):
         values = np.zeros(SHAPE, np.float64)
         values[2, 3, 1] = value
-        with pytest.raises(UserError, match=r"label\.nii\.gz: has the value %s: .* from 0 to 2" % shown):
+        with pytest.raises(UserError, match=r"label\.nii\.gz: has the value {}: .* from 0 to 2".format(shown)):
             read_label(self.label(tmp_path, values), self.like(tmp_path), 3)
 
     @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ class TestReadLabel:
         ],
     )
     def test_another_grid(self, tmp_path, grid, reason):
-        with pytest.raises(UserError, match=r"label\.nii\.gz: has the %s .* its image" % reason):
+        with pytest.raises(UserError, match=r"label\.nii\.gz: has the {} .* its image".format(reason)):
             read_label(self.label(tmp_path, np.zeros(SHAPE, np.uint8), **grid), self.like(tmp_path), 2)
 
     @pytest.mark.parametrize("shape", [(5, 4, 7), (5, 7, 4, 2)])

@@ -49,4 +49,6 @@ def together(errors):
 def unusable(errors, cases):
     """One UserError for those of several of so many cases; where they are several, in a line each."""
     between = "\n" if len(errors) > 1 else " "
-    return UserError(between.join(["%d of %d cases cannot be used:" % (len(errors), cases)] + list(map(str, errors))))
+    return UserError(
+        between.join(["{} of {} cases cannot be used:".format(len(errors), cases)] + list(map(str, errors)))
+    )

@@ -87,12 +87,14 @@ def _make_directory(directory):
     try:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
-        raise CannotWrite("%s: cannot be made to keep preprocessed cases (%s)" % (directory, error.strerror)) from error
+        raise CannotWrite(
+            "{}: cannot be made to keep preprocessed cases ({})".format(directory, error.strerror)
+        ) from error
 
 
 def _keep_case(case, settings, directory, trained_on=True):
     files = content_of(case) if is_stack(case) else _hash_of_files(case)
-    stem = os.path.join(directory, "%s-%s" % (case.name, _key(files, settings)))
+    stem = os.path.join(directory, "{}-{}".format(case.name, _key(files, settings)))
     content = hashlib.blake2b(files, digest_size=16).hexdigest()
     kept = Kept(case, stem + ".image.npy", None if case.label is None else stem + ".label.npy", content)
     if not _is_there(kept, settings):
@@ -177,7 +179,7 @@ def _hash_of_file(path):
             for chunk in iter(lambda: file.read(READ_AT_ONCE), b""):
                 content.update(chunk)
     except OSError as error:
-        raise UserError("%s: cannot be read (%s)" % (path, error.strerror)) from error
+        raise UserError("{}: cannot be read ({})".format(path, error.strerror)) from error
     return content.digest()
 
 

@@ -73,7 +73,7 @@ def _read(path, read):
         try:
             return read(file)
         except (EOFError, zlib.error, OSError) as error:
-            raise HeaderError("is damaged or cut off (%s)" % error) from error
+            raise HeaderError("is damaged or cut off ({})".format(error)) from error
 
 
 def mask_header(dimensions, geometry):
@@ -140,22 +140,22 @@ def _check_voxels(file, number_type, dimensions):
             raise HeaderError("has voxels that are not finite numbers")
         found += len(chunk)
         if found > needed + MOST_BEYOND:
-            raise HeaderError("goes on and on behind the %d bytes of voxels that its header tells of" % needed)
+            raise HeaderError("goes on and on behind the {} bytes of voxels that its header tells of".format(needed))
     if found < needed:
-        raise HeaderError("is cut off: it holds %d bytes of voxels of %d" % (found, needed))
+        raise HeaderError("is cut off: it holds {} bytes of voxels of {}".format(found, needed))
 
 
 def _number_type(content, order):
     number = struct.unpack_from(order + "h", content, 70)[0]
     if number not in NUMBER_TYPES:
-        raise HeaderError("has voxels that are not single real numbers (NIfTI data type %d)" % number)
+        raise HeaderError("has voxels that are not single real numbers (NIfTI data type {})".format(number))
     return np.dtype(order + NUMBER_TYPES[number])
 
 
 def _voxels_at(content, order):
     offset = struct.unpack_from(order + "f", content, 108)[0]
     if not 0 <= offset < FARTHEST_VOXELS:
-        raise HeaderError("says that its voxels begin at byte %g" % offset)
+        raise HeaderError("says that its voxels begin at byte {:g}".format(offset))
     return max(int(offset), SIZE)
 
 
@@ -163,7 +163,7 @@ def _check_spacing(content, order, dimensions):
     spacing = struct.unpack_from(order + "3f", content, 80)[: len(dimensions)]
     # ITK would take the absolute value, and 1 for 0. (What is no number at all is told with the geometry.)
     if any(size < LEAST_SPACING or size > LARGEST_SPACING for size in spacing):
-        raise HeaderError("has voxels of the size %s" % " x ".join("%g" % size for size in spacing))
+        raise HeaderError("has voxels of the size {}".format(" x ".join("{:g}".format(size) for size in spacing)))
 
 
 def _geometry(content, order):
@@ -171,7 +171,7 @@ def _geometry(content, order):
     if not all(math.isfinite(value) for values in geometry for value in values):
         raise HeaderError("has a position or spacing that is not a number")
     if not all(abs(value) <= LARGEST_PLACE for values in geometry for value in values):
-        raise HeaderError("has a position or spacing beyond %g" % LARGEST_PLACE)
+        raise HeaderError("has a position or spacing beyond {:g}".format(LARGEST_PLACE))
     return _pack(geometry)
 
 
@@ -179,7 +179,7 @@ def _dimensions(content, order):
     sizes = struct.unpack_from(order + "8h", content, 40)
     count = sizes[0]
     if not 1 <= count <= 7 or min(sizes[1 : 1 + count]) < 1:
-        raise HeaderError("has impossible dimensions %s" % (sizes,))
+        raise HeaderError("has impossible dimensions {}".format(sizes))
     if max(sizes[5 : 1 + count], default=1) > 1:
         raise HeaderError("has more than four axes")
     return sizes[1 : 1 + min(count, 4)]

@@ -63,8 +63,9 @@ def check_scan(case, settings):
     found, expected = scans.channels_of(case), settings["channels"]
     if found != expected:
         raise UnusableFile(
-            "%s: has %d channel%s where %d are expected: check the modalities of the task"
-            % (case.image, found, "" if found == 1 else "s", expected)
+            "{}: has {} channel{} where {} are expected: check the modalities of the task".format(
+                case.image, found, "" if found == 1 else "s", expected
+            )
         )
 
 
@@ -87,9 +88,10 @@ def check_memory(path, size, spacing, settings):
     flag, advice = ("spacing", "larger") if settings["fit"] != "resize" else ("input_shape", "smaller")
     memory.refuse_beyond(
         numbers * memory.FLOAT,
-        "--%s %s: %s would have %s voxels, which take"
-        % (flag, " ".join("%g" % (value or 1) for value in settings[flag]), path, memory.by_axis(shape)),
-        "use a %s one" % advice,
+        "--{} {}: {} would have {} voxels, which take".format(
+            flag, " ".join("{:g}".format(value or 1) for value in settings[flag]), path, memory.by_axis(shape)
+        ),
+        "use a {} one".format(advice),
         UnusableFile,
     )
 

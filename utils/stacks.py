@@ -54,14 +54,14 @@ def pages_of(path):
     if os.path.isdir(path):
         return _pages_of_folder(path)
     if not path.lower().endswith(EXTENSIONS):
-        raise UnusableFile("%s: is no stack: give a TIFF or PNG file, or a folder of them" % path)
+        raise UnusableFile("{}: is no stack: give a TIFF or PNG file, or a folder of them".format(path))
     stem = _stem(path)
     if not path.lower().endswith(TIFF):
         _state(path)
         return (Page(stem, path, None),)
     count = len(_tiff_pages(path))
     digits = max(3, len(str(count - 1)))
-    return tuple(Page("%s_%0*d" % (stem, digits, number), path, number) for number in range(count))
+    return tuple(Page("{}_{:0{}}".format(stem, number, digits), path, number) for number in range(count))
 
 
 def read_header(pages):
@@ -75,8 +75,8 @@ def read_header(pages):
         header = _header(path, state.st_mtime_ns, state.st_size)
         if first is not None and header != first:
             raise UnusableFile(
-                "%s: has %d by %d pixels of %d channels, %s %d by %d of %d: name images of several kinds one by one"
-                % ((path,) + header.size + (header.channels, pages[0].path) + first.size + (first.channels,))
+                "{}: has {} by {} pixels of {} channels, {} {} by {} of {}: name images of several kinds one by "
+                "one".format(path, *header.size + (header.channels, pages[0].path) + first.size + (first.channels,))
             )
         first = header
     return first
@@ -89,7 +89,9 @@ def read_page(page):
     """
     pixels = _pixels(page).astype(np.float32)
     if not np.isfinite(pixels).all():
-        raise UnusableFile("%s: has pixels that are not finite numbers: repair or leave out this image" % _told(page))
+        raise UnusableFile(
+            "{}: has pixels that are not finite numbers: repair or leave out this image".format(_told(page))
+        )
     return pixels
 
 
@@ -102,17 +104,19 @@ def read_mask(page, shape, classes):
     pixels = _pixels(page)
     if shape is not None and pixels.shape[:2] != tuple(shape):
         raise UnusableFile(
-            "%s: has %d by %d pixels, its image %d by %d" % ((_told(page),) + pixels.shape[:2] + tuple(shape))
+            "{}: has {} by {} pixels, its image {} by {}".format(_told(page), *pixels.shape[:2] + tuple(shape))
         )
     if pixels.shape[-1] > 1 and (pixels != pixels[..., :1]).any():
-        raise UnusableFile("%s: is in colour: masks are grey, with the number of a class in each pixel" % _told(page))
+        raise UnusableFile(
+            "{}: is in colour: masks are grey, with the number of a class in each pixel".format(_told(page))
+        )
     values = pixels[..., 0]
     found = np.unique(values)
     white = classes == 2 and WHITE in found
     wrong = found[~np.isin(found, [0, WHITE] if white else range(classes))]
     if wrong.size:
-        meaning = "0 and 255" if white else "whole numbers from 0 to %d" % (classes - 1)
-        raise UnusableFile("%s: has the value %g: masks of this task hold %s" % (_told(page), wrong[0], meaning))
+        meaning = "0 and 255" if white else "whole numbers from 0 to {}".format(classes - 1)
+        raise UnusableFile("{}: has the value {:g}: masks of this task hold {}".format(_told(page), wrong[0], meaning))
     return (values == WHITE if white else values).astype(np.uint8)
 
 
@@ -126,10 +130,10 @@ def mask_pages(images, path):
         by_name = {mask.name: mask for mask in masks}
         missing = [image.name for image in images if image.name not in by_name]
         if missing:
-            raise UnusableFile("%s: has no mask named %s (%d missing)" % (path, missing[0], len(missing)))
+            raise UnusableFile("{}: has no mask named {} ({} missing)".format(path, missing[0], len(missing)))
         return tuple(by_name[image.name] for image in images)
     if len(masks) != len(images):
-        raise UnusableFile("%s: has %d masks for %d images" % (path, len(masks), len(images)))
+        raise UnusableFile("{}: has {} masks for {} images".format(path, len(masks), len(images)))
     return masks
 
 
@@ -175,15 +179,15 @@ def write_stack(pages, path):
     """
     stack = np.stack([page.T for page in pages])  # [pages, Y, X]
     if stack.dtype != np.uint8 or stack.ndim != 3:
-        raise ValueError("no pages: %s of shape %s" % (stack.dtype, stack.shape))
+        raise ValueError("no pages: {} of shape {}".format(stack.dtype, stack.shape))
     with replace_on_success(path, ".tif") as temporary:
         try:
             sitk.WriteImage(sitk.GetImageFromArray(stack), temporary)
             written = len(check_file(temporary))
         except (RuntimeError, TiffError) as error:
-            raise CannotWrite("%s: cannot be written (%s)" % (path, last_line(error))) from error
+            raise CannotWrite("{}: cannot be written ({})".format(path, last_line(error))) from error
         if written != len(stack):
-            raise CannotWrite("%s: cannot be written: %d of its %d pages are there" % (path, written, len(stack)))
+            raise CannotWrite("{}: cannot be written: {} of its {} pages are there".format(path, written, len(stack)))
 
 
 def describe(data_dir):
@@ -196,7 +200,7 @@ def describe(data_dir):
     if images is None and test is None:
         return None
     if images is not None and labels is None:
-        raise UserError("%s: has %s without %s: add the masks" % ((data_dir,) + ISBI_NAMES[:2]))
+        raise UserError("{}: has {} without {}: add the masks".format(data_dir, *ISBI_NAMES[:2]))
     channels = read_header(pages_of(os.path.join(data_dir, images or test))[:1]).channels
     return {
         "name": os.path.basename(os.path.abspath(data_dir)),
@@ -225,17 +229,17 @@ def _pages_of_folder(path):
     try:
         names = [name for name in os.listdir(path) if name.lower().endswith(EXTENSIONS) and name[0] != "."]
     except OSError as error:
-        raise UnusableFile("%s: cannot be read (%s)" % (path, error.strerror)) from error
+        raise UnusableFile("{}: cannot be read ({})".format(path, error.strerror)) from error
     if not names:
-        raise UnusableFile("%s: has no PNG or TIFF files" % path)
+        raise UnusableFile("{}: has no PNG or TIFF files".format(path))
     unprintable = sorted(name for name in names if not is_printable(name))
     if unprintable:
-        raise UnusableFile("%s: %s: has characters that cannot be shown: rename it" % (path, ascii(unprintable[0])))
+        raise UnusableFile("{}: {}: has characters that cannot be shown: rename it".format(path, ascii(unprintable[0])))
     pages = tuple(Page(_stem(name), os.path.join(path, name), None) for name in sorted(names, key=_natural))
     counts = collections.Counter(page.name for page in pages)
     twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
-        raise UnusableFile("%s: has two images named %s: rename or remove one" % (path, twice[0]))
+        raise UnusableFile("{}: has two images named {}: rename or remove one".format(path, twice[0]))
     return pages
 
 
@@ -251,9 +255,9 @@ def _pixels(page):
         state = _state(page.path)
         pages = (_read_file if page.number is None else _kept_file)(page.path, state.st_mtime_ns, state.st_size)
     if page.number is None and len(pages) > 1:
-        raise UnusableFile("%s: has %d pages: in a folder each file is one image" % (page.path, len(pages)))
+        raise UnusableFile("{}: has {} pages: in a folder each file is one image".format(page.path, len(pages)))
     if (page.number or 0) >= len(pages):
-        raise UnusableFile("%s: has %d pages, not %d" % (page.path, len(pages), page.number + 1))
+        raise UnusableFile("{}: has {} pages, not {}".format(page.path, len(pages), page.number + 1))
     pixels = pages[page.number or 0].transpose(1, 0, 2)  # [X, Y, C]
     return pixels[..., :3] if pixels.shape[-1] == 4 else pixels
 
@@ -263,10 +267,10 @@ def _state(path):
     try:
         state = os.stat(path)
     except OSError as error:
-        raise UnusableFile("%s: cannot be read (%s)" % (path, error.strerror)) from error
+        raise UnusableFile("{}: cannot be read ({})".format(path, error.strerror)) from error
     if not stat.S_ISREG(state.st_mode):
         # A pipe would be waited for.
-        raise UnusableFile("%s: cannot be read: is no file" % path)
+        raise UnusableFile("{}: cannot be read: is no file".format(path))
     return state
 
 
@@ -289,25 +293,26 @@ def _reader(path):
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise UnusableFile("%s: cannot be read as an image (%s)" % (path, last_line(error))) from error
+        raise UnusableFile("{}: cannot be read as an image ({})".format(path, last_line(error))) from error
     size, channels = reader.GetSize(), reader.GetNumberOfComponents()
     if np.prod(size, dtype=np.float64) > MOST_PIXELS:
-        raise UnusableFile("%s: has more than %d pixels" % (path, MOST_PIXELS))
+        raise UnusableFile("{}: has more than {} pixels".format(path, MOST_PIXELS))
     memory.refuse_beyond(
         memory.voxels(size) * channels * memory.FLOAT,
-        "%s: its %s pixels need" % (path, memory.by_axis(size)),
+        "{}: its {} pixels need".format(path, memory.by_axis(size)),
         "cut it into several files",
         UnusableFile,
     )
     if (size[2] if len(size) > 2 else 1) != expected or len(size) > 3 or channels not in (1, 3, 4):
         raise UnusableFile(
-            "%s: %d of its %d pages can be read, of %d channels: save it as grey or RGB pages of one size"
-            % (path, np.prod(size[2:], dtype=int), expected, channels)
+            "{}: {} of its {} pages can be read, of {} channels: save it as grey or RGB pages of one size".format(
+                path, np.prod(size[2:], dtype=int), expected, channels
+            )
         )
     # What ITK does not know it has converted to colours and transparency, of 8 bits.
     converted = is_tiff and channels == 4 and pages[0].samples != 4
     if converted and pages[0].is_deep:
-        raise UnusableFile("%s: more than 8 bits in tiles or planes cannot be read: save it in strips" % path)
+        raise UnusableFile("{}: more than 8 bits in tiles or planes cannot be read: save it in strips".format(path))
     return reader, 1 if converted and pages[0].is_grey else channels
 
 
@@ -317,7 +322,7 @@ def _read_file(path, changed, size):
     try:
         pixels = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
-        raise UnusableFile("%s: cannot be read as an image (%s)" % (path, last_line(error))) from error
+        raise UnusableFile("{}: cannot be read as an image ({})".format(path, last_line(error))) from error
     if reader.GetNumberOfComponents() == 1:
         pixels = pixels[..., np.newaxis]
     return (pixels if reader.GetDimension() == 3 else pixels[np.newaxis])[..., :channels]
@@ -332,7 +337,9 @@ def _tiff_pages(path):
     for what, found in (("sizes", {page[:2] for page in pages}), ("kinds of pixels", {page[2:] for page in pages})):
         if len(found) > 1:
             # ITK would bring them to the size of the first, and take their bytes for what those of the first are.
-            raise UnusableFile("%s: has pages of several %s: save each as a file of its own in a folder" % (path, what))
+            raise UnusableFile(
+                "{}: has pages of several {}: save each as a file of its own in a folder".format(path, what)
+            )
     return pages
 
 
@@ -341,9 +348,9 @@ def _checked(path, check):
     try:
         return check(path)
     except (TiffError, png_header.PngError) as error:
-        raise UnusableFile("%s: %s" % (path, error)) from error
+        raise UnusableFile("{}: {}".format(path, error)) from error
     except OSError as error:
-        raise UnusableFile("%s: cannot be read (%s)" % (path, error.strerror)) from error
+        raise UnusableFile("{}: cannot be read ({})".format(path, error.strerror)) from error
 
 
 def _stem(path):
@@ -351,4 +358,4 @@ def _stem(path):
 
 
 def _told(page):
-    return page.path if page.number is None else "%s: page %d" % (page.path, page.number + 1)
+    return page.path if page.number is None else "{}: page {}".format(page.path, page.number + 1)

@@ -63,7 +63,9 @@ def case_name(path):
         if name.endswith(extension) and len(name) > len(extension):
             return name[: -len(extension)]
     raise UserError(
-        "%s: not a NIfTI file name: it must end with .nii or .nii.gz (images end with .tif or .png)" % _shown(path)
+        "{}: not a NIfTI file name: it must end with .nii or .nii.gz (images end with .tif or .png)".format(
+            _shown(path)
+        )
     )
 
 
@@ -76,11 +78,11 @@ def cases_of_images(paths):
         raise UserError("--images: no file given: name at least one .nii or .nii.gz file, or a stack of images")
     for path in paths:
         if not is_printable(path):
-            raise UserError("--images: %s: has characters that cannot be shown: rename it" % ascii(path))
+            raise UserError("--images: {}: has characters that cannot be shown: rename it".format(ascii(path)))
     try:
         cases = tuple(_unlabelled_case(path) for path in paths)
     except UserError as error:
-        raise UserError("--images: %s" % error) from error
+        raise UserError("--images: {}".format(error)) from error
     _refuse_missing(cases, "--images")
     _refuse_duplicates(cases, "--images")
     _refuse_mixture(cases, "--images")
@@ -101,7 +103,7 @@ def read_task(data_dir, refuse_cases=True):
     """
     path, content = _description(data_dir)
     if not isinstance(content, dict):
-        raise UserError("%s: must hold a JSON object as in the Medical Segmentation Decathlon" % path)
+        raise UserError("{}: must hold a JSON object as in the Medical Segmentation Decathlon".format(path))
     training = _entries(content, "training", path)
     test = _entries(content, "test", path) if content.get("test") is not None else []
     task = Task(
@@ -116,7 +118,7 @@ def read_task(data_dir, refuse_cases=True):
     )
     cases = task.training + task.test
     if not cases:
-        raise UserError("%s: lists neither training nor test images: nothing can be done with it" % path)
+        raise UserError("{}: lists neither training nor test images: nothing can be done with it".format(path))
     _refuse_mixture(cases, path)
     if not refuse_cases:
         return task
@@ -128,7 +130,7 @@ def read_task(data_dir, refuse_cases=True):
 def _description(data_dir):
     """The file or folder that describes a task, and what it says."""
     if not os.path.isdir(data_dir):
-        raise UserError("--data_dir %s: no such folder: download_dataset.py fetches a task" % _shown(data_dir))
+        raise UserError("--data_dir {}: no such folder: download_dataset.py fetches a task".format(_shown(data_dir)))
     path = os.path.join(data_dir, "dataset.json")
     if os.path.isfile(path):
         return path, read_json(path)
@@ -138,8 +140,9 @@ def _description(data_dir):
     content = stacks.describe(data_dir)
     if content is None:
         raise UserError(
-            "--data_dir %s: has no dataset.json: give the folder of one task, as download_dataset.py makes it"
-            % _shown(data_dir)
+            "--data_dir {}: has no dataset.json: give the folder of one task, as download_dataset.py makes it".format(
+                _shown(data_dir)
+            )
         )
     return data_dir, content
 
@@ -147,39 +150,42 @@ def _description(data_dir):
 def _task_name(content, data_dir, path):
     name = content.get("name", os.path.basename(os.path.abspath(data_dir)))
     if not isinstance(name, str) or not name.strip() or not is_printable(name):
-        raise UserError('%s: "name" must be a text of one line' % path)
+        raise UserError('{}: "name" must be a text of one line'.format(path))
     return name
 
 
 def _numbered_names(content, key, least, path):
     """Return the names of {"0": name, "1": name, ...} in the order of their numbers."""
     if key not in content:
-        raise UserError('%s: has no "%s": add it as in the Medical Segmentation Decathlon' % (path, key))
+        raise UserError('{}: has no "{}": add it as in the Medical Segmentation Decathlon'.format(path, key))
     names = content[key]
     if not isinstance(names, dict) or not all(isinstance(name, str) and name.strip() for name in names.values()):
-        raise UserError('%s: "%s" must be an object of numbers and names, such as {"0": "..."}' % (path, key))
+        raise UserError('{}: "{}" must be an object of numbers and names, such as {{"0": "..."}}'.format(path, key))
     if not all(map(is_printable, names.values())):
-        raise UserError('%s: "%s" has a name of several lines, or with characters that cannot be shown' % (path, key))
+        raise UserError(
+            '{}: "{}" has a name of several lines, or with characters that cannot be shown'.format(path, key)
+        )
     try:
         by_number = {int(number): name for number, name in names.items()}
     except ValueError as error:
-        raise UserError('%s: "%s" must have whole numbers as keys (%s)' % (path, key, _shown(error))) from error
+        raise UserError('{}: "{}" must have whole numbers as keys ({})'.format(path, key, _shown(error))) from error
     if len(names) > MOST_NAMES:
-        raise UserError('%s: "%s" has %d names: %d are possible' % (path, key, len(names), MOST_NAMES))
+        raise UserError('{}: "{}" has {} names: {} are possible'.format(path, key, len(names), MOST_NAMES))
     if len(names) < least or sorted(by_number) != list(range(len(names))):
         raise UserError(
-            '%s: "%s" must number at least %d name%s 0, 1, 2, ... without a gap, not %s'
-            % (path, key, least, "" if least == 1 else "s", ", ".join(_shown(number) for number in names) or "none")
+            '{}: "{}" must number at least {} name{} 0, 1, 2, ... without a gap, not {}'.format(
+                path, key, least, "" if least == 1 else "s", ", ".join(_shown(number) for number in names) or "none"
+            )
         )
     if len(set(names.values())) < len(names):
-        raise UserError('%s: "%s" gives two numbers the same name' % (path, key))
+        raise UserError('{}: "{}" gives two numbers the same name'.format(path, key))
     return tuple(by_number[number] for number in range(len(names)))
 
 
 def _entries(content, key, path):
     entries = content.get(key)
     if not isinstance(entries, list):
-        raise UserError('%s: "%s" must be a list' % (path, key))
+        raise UserError('{}: "{}" must be a list'.format(path, key))
     return [entry for entry in entries if not _is_macos_leftover(entry)]
 
 
@@ -191,14 +197,14 @@ def _is_macos_leftover(entry):
 def _training_cases(entry, data_dir, path, refuse):
     """The case of an entry, or those of all pages of a stack."""
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("image", "label")):
-        raise UserError('%s: "training" must list objects {"image": file, "label": file}' % path)
+        raise UserError('{}: "training" must list objects {{"image": file, "label": file}}'.format(path))
     label = _inside(entry["label"], data_dir, path)
     image = _inside(entry["image"], data_dir, path)
     if not _is_stack(image):
         case_name(label)
         return [Case(case_name(image), image, label)]
     if not _is_stack(label):
-        raise UserError("%s: %s has images, and %s is no stack of masks" % (path, entry["image"], entry["label"]))
+        raise UserError("{}: {} has images, and {} is no stack of masks".format(path, entry["image"], entry["label"]))
     for stack in (image, label):
         _pages_inside(stack, data_dir, path)
     try:
@@ -213,7 +219,7 @@ def _training_cases(entry, data_dir, path, refuse):
 
 def _test_case(entry, data_dir, path):
     if not isinstance(entry, str):
-        raise UserError('%s: "test" must list file names' % path)
+        raise UserError('{}: "test" must list file names'.format(path))
     image = _inside(entry, data_dir, path)
     case = _unlabelled_case(image)
     if case.pages is not None:
@@ -236,7 +242,7 @@ def _stack_name(path):
     if not os.path.isdir(path):
         name = os.path.splitext(name)[0]
     if not name or name.startswith("."):
-        raise UserError("%s: has no name to call its mask by: rename it" % _shown(path))
+        raise UserError("{}: has no name to call its mask by: rename it".format(_shown(path)))
     return name
 
 
@@ -249,17 +255,19 @@ def _pages_inside(path, data_dir, source):
         return
     for used in (os.path.join(path, name) for name in names):
         if _leads_out(used, data_dir):
-            raise UserError("%s: %s leads out of the task's folder: put the file itself there" % (source, _shown(used)))
+            raise UserError(
+                "{}: {} leads out of the task's folder: put the file itself there".format(source, _shown(used))
+            )
 
 
 def _inside(name, data_dir, path):
     """Return the path of a file that dataset.json names, which must lie within the task's folder."""
     if not name or not is_printable(name):
-        raise UserError("%s: %s is not a file name" % (path, ascii(name)))
+        raise UserError("{}: {} is not a file name".format(path, ascii(name)))
     # As it is used: where a link is on the way, "link/../scan" and "scan" are two files.
     used = os.path.join(data_dir, os.path.normpath(name))
     if os.path.isabs(name) or _leads_out(used, data_dir):
-        raise UserError("%s: %s leads out of the task's folder: name files within it" % (path, _shown(name)))
+        raise UserError("{}: {} leads out of the task's folder: name files within it".format(path, _shown(name)))
     return used
 
 
@@ -278,7 +286,7 @@ def _refuse_missing(cases, source):
     missing = [path for path in paths if not os.path.isfile(path) and not (path in stacked and os.path.isdir(path))]
     if missing:
         raise UserError(
-            "%s: %d of %d files missing: %s" % (source, len(missing), len(paths), _first_few(map(_shown, missing)))
+            "{}: {} of {} files missing: {}".format(source, len(missing), len(paths), _first_few(map(_shown, missing)))
         )
 
 
@@ -286,15 +294,18 @@ def _refuse_duplicates(cases, source):
     counts = collections.Counter(case.name for case in cases)
     twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
-        raise UserError("%s: two images with the same name: %s: rename one" % (source, _first_few(map(_shown, twice))))
+        raise UserError(
+            "{}: two images with the same name: {}: rename one".format(source, _first_few(map(_shown, twice)))
+        )
 
 
 def _refuse_mixture(cases, source):
     kinds = {case.pages is None: case for case in reversed(cases)}
     if len(kinds) > 1:
         raise UserError(
-            "%s: %s is a scan and %s a stack of images: use them one after the other, not together"
-            % (source, _shown(kinds[True].image), _shown(kinds[False].image))
+            "{}: {} is a scan and {} a stack of images: use them one after the other, not together".format(
+                source, _shown(kinds[True].image), _shown(kinds[False].image)
+            )
         )
 
 

@@ -36,7 +36,7 @@ def read_channels(path):
     for number, channel in enumerate(channels):
         channels[number] = channel = sitk.Cast(channel, sitk.sitkFloat32)
     if not all(np.isfinite(part).all() for channel in channels for part in _parts(sitk.GetArrayViewFromImage(channel))):
-        raise UnusableFile("%s: has voxels that are not finite numbers: repair or leave out this scan" % path)
+        raise UnusableFile("{}: has voxels that are not finite numbers: repair or leave out this scan".format(path))
     for channel in channels:
         channel.SetMetaData(GEOMETRY_KEY, header.geometry.hex())
     return channels
@@ -49,7 +49,9 @@ def scan_header(path):
     """
     header = _checked(path, read_header)
     if len(header.dimensions) not in (3, 4):
-        raise UnusableFile("%s: has %d dimensions: a scan has 3, or 4 with channels" % (path, len(header.dimensions)))
+        raise UnusableFile(
+            "{}: has {} dimensions: a scan has 3, or 4 with channels".format(path, len(header.dimensions))
+        )
     return header
 
 
@@ -88,8 +90,8 @@ def read_label(path, like, classes):
         wrong = values[~((values >= 0) & (values < classes) & (values == np.floor(values)))]
         if wrong.size:
             raise UnusableFile(
-                "%s: has the value %g: labels of this task are whole numbers from 0 to %d: correct it, or dataset.json"
-                % (path, wrong[0], classes - 1)
+                "{}: has the value {:g}: labels of this task are whole numbers from 0 to {}: correct it, or "
+                "dataset.json".format(path, wrong[0], classes - 1)
             )
     return label if label.GetPixelID() == sitk.sitkUInt8 else sitk.Cast(label, sitk.sitkUInt8)
 
@@ -111,7 +113,7 @@ def write_mask(mask, like, path):
     appears only when it is complete. Raises UserError when it cannot be written.
     """
     if mask.dtype != np.uint8 or mask.shape != like.GetSize():
-        raise ValueError("not a mask of this image: %s %s, image %s" % (mask.dtype, mask.shape, like.GetSize()))
+        raise ValueError("not a mask of this image: {} {}, image {}".format(mask.dtype, mask.shape, like.GetSize()))
     if like.HasMetaDataKey(GEOMETRY_KEY):
         geometry = bytes.fromhex(like.GetMetaData(GEOMETRY_KEY))
     else:
@@ -133,7 +135,7 @@ def _read(path, header, bytes_per_voxel):
     size = header.dimensions
     memory.refuse_beyond(
         memory.voxels(size) * (header.bytes_per_voxel + bytes_per_voxel),
-        "%s: its %s voxels need" % (path, memory.by_axis(size)),
+        "{}: its {} voxels need".format(path, memory.by_axis(size)),
         "leave it out, or get it again if it is smaller than that",
         UnusableFile,
     )
@@ -147,12 +149,14 @@ def _checked(path, read):
         with memory.running_out_over(path):
             return read(path)
     except HeaderError as error:
-        raise UnusableFile("%s: %s: get the file again or leave it out" % (path, error)) from error
+        raise UnusableFile("{}: {}: get the file again or leave it out".format(path, error)) from error
     except OSError as error:
-        raise UnusableFile("%s: cannot be read (%s): put it right or leave it out" % (path, error.strerror)) from error
+        raise UnusableFile(
+            "{}: cannot be read ({}): put it right or leave it out".format(path, error.strerror)
+        ) from error
     except RuntimeError as error:
         raise UnusableFile(
-            "%s: cannot be read as NIfTI (%s): get it again or leave it out" % (path, last_line(error))
+            "{}: cannot be read as NIfTI ({}): get it again or leave it out".format(path, last_line(error))
         ) from error
 
 
@@ -177,5 +181,5 @@ def _check_grid(path, label, like):
 
 
 def _another(path, what, own, expected):
-    own, expected = (", ".join("%.6g" % value for value in values) for values in (own, expected))
-    return "%s: has the %s (%s), its image (%s): draw it on its image's grid" % (path, what, own, expected)
+    own, expected = (", ".join("{:.6g}".format(value) for value in values) for values in (own, expected))
+    return "{}: has the {} ({}), its image ({}): draw it on its image's grid".format(path, what, own, expected)
