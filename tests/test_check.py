@@ -253,6 +253,17 @@ class TestProblems:
         )
         assert [name for name, entry in findings.items() if entry["problems"]] == ["case_05"]
 
+    def test_patches_whose_open_slices_take_too_much(self, own_task, found, monkeypatch):
+        labels = {str(value): "structure {}".format(value) for value in range(1, 200)}
+        write_description(own_task, dict(read_description(own_task), labels=dict(labels, **{"0": "background"})))
+        size = sitk.ReadImage(image(own_task, 5)).GetSize()
+        flags = "--sampling patch --input_shape 8 8 8 --downscale_blocks 1 --upscale_blocks 1".split()
+        flags += "--spacing 1 1 1 --batch_size 1".split()
+        assert found(own_task, *flags)[0] == 0
+        monkeypatch.setattr("utils.memory.limit", lambda: 4 * 200 * 8 * np.prod(size[:2]) // 2)
+        status, _, told, _ = found(own_task, *flags)
+        assert status == 2 and re.search("--spacing 1 1 1: .* would have .* voxels, which take at least", told[1])
+
     def test_settings_that_go_with_no_task(self, own_task, found):
         open(image(own_task, 0), "wb").close()
         status, output, told, _ = found(own_task, *"--crop_shape 64 64 64".split())

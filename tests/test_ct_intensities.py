@@ -92,7 +92,7 @@ class TestFigures:
     def test_of_one_value_tell_nothing(self):
         values = np.stack([np.arange(100), np.full(100, 7.5)], axis=-1)
         assert figures(values, [True, False])[1] is None
-        with pytest.raises(UserError, match="channel 1 is 7.5 in all structures .* or use zscore$"):
+        with pytest.raises(UserError, match="channel 1 is 7.5 in almost all .* or use zscore$"):
             figures(values, [True, True])
 
     def test_need_a_voxel(self):

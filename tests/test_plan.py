@@ -132,7 +132,11 @@ class TestProposed:
             "--recipe reference --input_shape 24 24 24 --augment",
             "--sampling patch --spacing 2 2 2.5 --no_tf32 --folds 2",
             "--upscale_blocks 3 3",
+            "--upscale_blocks 1 1 1 1 1 1",
+            "--upscale_blocks 3 3 3 --input_shape 24 24 24",
             "--downscale_blocks 3 3 3 3",
+            "--crop_shape 48 48 48 --input_shape 56 56 56",
+            "--sampling patch --crop_shape 96 96 96",
             "--crop_shape 16 8 4",
             "--input_shape 20 28 12",
         ],
@@ -143,6 +147,11 @@ class TestProposed:
         command = vars(build_parser().parse_args(shlex.split(plan["commands"][0])[2:]))
         assert {name: command[name] for name in given} == given
         assert not set(given) & set(settings_of(plan))
+
+    def test_one_case_alone_is_trained_on(self, folder, tmp_path):
+        task = ten_tasks.write_task(folder, FORMS["Task06_Lung"], training=1, test=1)
+        _, plan = planned(task, tmp_path)
+        assert settings_of(plan)["train_split"] == 1 and plan["commands"][0].split()[3] == "train"
 
     def test_the_recipe_that_is_given_decides_the_last_blocks(self, ct, tmp_path):
         last = [settings_of(planned(ct, tmp_path, *flags)[1])["upscale_blocks"][-1] for flags in ((), REFERENCE)]

@@ -98,8 +98,14 @@ class TestEveryTask:
 
     @pytest.mark.parametrize("name", ["Task01_BrainTumour", "Task07_Pancreas", "Task10_Colon"])
     def test_in_patches(self, tmp_path, name):
-        normalization = ("--data_normalization", "auto")
-        assert_complete(BY_NAME[name], *outcome(BY_NAME[name], tmp_path, *PATCHES + normalization))
+        assert_complete(BY_NAME[name], *outcome(BY_NAME[name], tmp_path, *PATCHES))
+
+    @pytest.mark.parametrize("name, told", [("Task10_Colon", True), ("Task04_Hippocampus", False)])
+    def test_that_ct_is_normalised_scan_by_scan_is_told(self, tmp_path, name, told):
+        data_dir = ten_tasks.write_task(tmp_path, BY_NAME[name], training=2, test=0)
+        where = ("--data_dir", data_dir, "--model_dir", tmp_path / "model")
+        flags = ("--exec_mode", "train", "--threads", 1, "--train_epochs", 1, "--train_split", 1)
+        assert ("CT is normalised scan by scan: " in succeed_here(*flags + VNET + where).output) == told
 
     @pytest.mark.parametrize("name", ["Task05_Prostate"])
     def test_in_slices(self, tmp_path, name):

@@ -66,7 +66,7 @@ def figures(intensities, chosen):
     ``intensities`` are those of the voxels of all cases, [N, C], in any order; ``chosen`` are C booleans.
 
     Raises:
-        UserError: there are none, or a channel is the same all over.
+        UserError: there are none, or a channel is the same almost all over.
     """
     if not len(intensities):
         raise UserError(
@@ -79,8 +79,8 @@ def figures(intensities, chosen):
     for number, channel in enumerate(found):
         if channel is not None and channel[0] == channel[1]:
             raise UserError(
-                "--data_normalization: channel {} is {:g} in all structures of the training cases, which tells nothing "
-                "of CT: correct them, or use zscore".format(number, channel[0])
+                "--data_normalization: channel {} is {:g} in almost all of the structures of the training cases, which "
+                "tells nothing of CT: correct them, or use zscore".format(number, channel[0])
             )
     return found
 

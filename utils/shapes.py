@@ -20,7 +20,7 @@ def levels_for(sizes, most=MOST_LEVELS):
 
 def levels_within(shape):
     """The same of a shape that is settled, where it can be halved without a rest."""
-    return max(1, levels_for(shape, min(_halvings(size) for size in shape)))
+    return max(1, levels_for(shape, min([MOST_LEVELS] + [_halvings(size) for size in shape])))
 
 
 def _halvings(size):

@@ -81,7 +81,7 @@ class Training:
             for line in ct_intensities.in_words(self.params["intensities"], self.params["modalities"]):
                 self._say(line)
         elif known is None and any(clipped_channels("auto", self.params["modalities"])):
-            self._say("every CT scan is normalised by itself: --data_normalization auto goes by what its numbers mean")
+            self._say("CT is normalised scan by scan: a model with --data_normalization auto would go by its numbers")
 
     def _training_hooks(self, plan, progress, held_out, stopping, state, diverged):
         """All hooks, in the order in which they are to act; the first worker keeps checkpoints, the others nothing."""

@@ -108,9 +108,8 @@ def _kept(facts, params, sizes):
     kept = sizes.voxels * (memory.FLOAT * len(params["modalities"]) + (MASK + beside) * labelled)
     if params["sampling"] == PATCH:
         kept[: facts.training] += POSITION * np.minimum(facts.structures, MOST_POSITIONS).sum(axis=1)
-    if any(clipped_channels(params["data_normalization"], params["modalities"])):
-        # Each fold has intensities of its own.
-        kept[: facts.training] *= max(1, params["folds"])
+    if _intensities_differ(params):
+        kept[: facts.training] *= params["folds"]
     return kept
 
 
@@ -150,4 +149,10 @@ def _training(facts, params, sizes, trial, steps, reading):
     predicted = held_out * (times * during + items) * trial.predict.seconds
     trained = params["train_epochs"] * steps * params["batch_size"] * trial.train.seconds
     models = max(1, params["folds"])
-    return trial.beside + facts.training * READINGS * reading + models * (trained + predicted)
+    prepared = facts.training * READINGS * reading * (models if _intensities_differ(params) else 1)
+    return trial.beside + prepared + models * (trained + predicted)
+
+
+def _intensities_differ(params):
+    """Whether each fold has intensities of its own, and so prepared cases of its own."""
+    return params["folds"] > 1 and any(clipped_channels(params["data_normalization"], params["modalities"]))

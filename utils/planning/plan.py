@@ -47,9 +47,9 @@ def run(params, argv):
     flags = arguments(proposal)
     where = ["--data_dir", params["data_dir"], "--model_dir", params["model_dir"]]
     commands = _commands(proposal, flags, where)
-    say_lines(page.proposed(proposal.choices, commands))
     settings = params_file.from_command_line(["--exec_mode", PLAN] + flags + where)
     settings.update(job.plan(dict(settings, benchmark=True, exec_mode="train")).description)
+    say_lines(page.proposed(proposal.choices, commands))
     measured = None if params["no_trial"] else trial.attempt(settings, trial.middling(facts))
     estimate = estimates.estimate(facts, settings, measured, reading)
     say_lines(page.estimated(estimate))

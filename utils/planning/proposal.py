@@ -9,8 +9,8 @@ import numpy as np
 
 from utils import grid, recipes, shapes, split
 from utils.memory import by_axis
-from utils.network_flags import UNET, VNET
-from utils.network_params import PATCH
+from utils.network_flags import MOST_LEVELS, UNET, VNET
+from utils.network_params import PATCH, SHAPES
 from utils.normalization import clipped_channels
 from utils.planning import network_cost
 from utils.planning.facts import AXES
@@ -122,12 +122,16 @@ def _model(facts):
 
 def _choose_volumes(proposal):
     levels = _given_levels(proposal.given)
+    if levels:
+        proposal.settings.update(dict(_blocks(proposal, levels), **proposal.given))
     spacing = np.array(proposal.given.get("spacing", _median_spacing(proposal.facts)))
     sizes = proposal.facts.sizes * proposal.facts.spacings / spacing
     whole = shapes.whole(sizes, levels)
     if proposal.choose("sampling", *_sampling(proposal, sizes, whole)) == PATCH:
         proposal.choose("spacing", spacing.tolist(), "mm: the median of the scans")
         patch = shapes.patch(sizes, spacing, lambda shape: proposal.fits(PART, shape), levels)
+        if isinstance(proposal.given.get("crop_shape"), list):
+            patch = [max(sides) for sides in zip(patch, proposal.given["crop_shape"])]
         extent = by_axis("{:.0f}".format(mm) for mm in patch * spacing)
         shape = proposal.choose("input_shape", patch, "voxels: patches of {} mm".format(extent))
         shape = patch if shape == "auto" else shape
@@ -141,22 +145,29 @@ def _choose_volumes(proposal):
         shape = whole if shape == "auto" else shape
     levels = levels or shapes.levels_within(shape)
     reason = "convolutions: {} at the last level".format(by_axis(size // 2**levels for size in shape))
+    blocks = _blocks(proposal, levels)
+    proposal.choose("downscale_blocks", blocks["downscale_blocks"], reason)
+    reason = "convolutions: {} at the last level, as in the recipe".format(blocks["upscale_blocks"][-1])
+    proposal.choose("upscale_blocks", blocks["upscale_blocks"], reason)
+
+
+def _blocks(proposal, levels):
+    """The convolutions of so many levels as the recipe has them."""
     down, up = (proposal.settings[name] for name in ("downscale_blocks", "upscale_blocks"))
-    proposal.choose("downscale_blocks", down[:1] * levels, reason)
-    reason = "convolutions: {} at the last level, as in the recipe".format(up[-1])
-    proposal.choose("upscale_blocks", up[:1] * (levels - 2) + up[-1:], reason)
+    return {"downscale_blocks": down[:1] * levels, "upscale_blocks": up[:1] * (levels - 2) + up[-1:]}
 
 
 def _given_levels(given):
     """How often volumes are to be halved as far as flags that are given say so, or None."""
     if "downscale_blocks" in given:
         return len(given["downscale_blocks"])
+    sizes = [size for name in SHAPES if isinstance(given.get(name), list) for size in given[name]]
     if "upscale_blocks" in given:
-        # Without the finest skip connection, as the recipes have it.
-        return len(given["upscale_blocks"]) + 1
-    if isinstance(given.get("crop_shape"), list):
-        return shapes.levels_within(given["crop_shape"])
-    return None
+        entries = len(given["upscale_blocks"])
+        # Without the finest skip connection, as the recipes have it, where that can be.
+        can_be = entries < MOST_LEVELS and not any(size % 2 ** (entries + 1) for size in sizes)
+        return entries + 1 if can_be else entries
+    return shapes.levels_within(sizes) if sizes else None
 
 
 def _sampling(proposal, sizes, whole):
@@ -246,7 +257,9 @@ def items_of(settings, facts):
 def _choose_length(proposal):
     """The split, batches and epochs."""
     settings, labelled = proposal.settings, proposal.facts.training
-    if not settings["folds"] and training_cases(settings, proposal.facts) == labelled and labelled > 1:
+    if not settings["folds"] and labelled == 1:
+        proposal.choose("train_split", 1.0, "there is one labelled case")
+    elif not settings["folds"] and training_cases(settings, proposal.facts) == labelled:
         # With two digits, rounded down: the product is rounded to a whole number of cases.
         share = (100 * (labelled - 1) // labelled) / 100.0
         proposal.choose("train_split", share, "one of the {} labelled cases is held out".format(labelled))
