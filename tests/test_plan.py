@@ -274,6 +274,7 @@ class TestProblems:
         [
             ("--model unet --sampling patch", "--sampling patch: belongs to --model vnet"),
             ("--input_shape 17 16 16", "--input_shape 17 16 16: 1 level of --downscale_blocks needs multiples of 2"),
+            ("--sampling patch --crop_shape 24 24", "--crop_shape: takes 3 values, not 2"),
             ("--train_split 0.01", "--train_split 0.01 of 6 labelled cases leaves none to train on"),
             ("--folds 20", "--folds 20: the task has 6 labelled cases: use fewer folds"),
             ("--images a.nii", "--images: --exec_mode plan predicts nothing"),

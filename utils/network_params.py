@@ -36,8 +36,10 @@ def check(params, given):
         raise UserError("--spacing: belongs to --fit pad or --sampling patch: add one or leave this out")
     if params["model"] == UNET:
         _check_unet(params, given)
-    elif not _is_left_to_a_plan(params, given):
-        _check_vnet(params)
+    else:
+        _check_volumes(params)
+        if not _is_left_to_a_plan(params, given):
+            _check_vnet(params)
 
 
 def for_patches(params):
@@ -113,6 +115,12 @@ def _in_plane(axis):
     return [name for number, name in enumerate("xyz") if number != axis]
 
 
+def _check_volumes(params):
+    for name in SHAPES:
+        if params[name] not in ("auto", None) and len(params[name]) != 3:
+            raise UserError("--{}: takes 3 values, not {}".format(name, len(params[name])))
+
+
 def _check_vnet(params):
     levels = len(params["downscale_blocks"])
     entries = sorted({max(1, levels - 1), levels})
@@ -127,8 +135,6 @@ def _check_vnet(params):
         )
     for name in SHAPES:
         if params[name] not in ("auto", None):
-            if len(params[name]) != 3:
-                raise UserError("--{}: takes 3 values, not {}".format(name, len(params[name])))
             _check_shape(name, params, step(params))
 
 
