@@ -70,6 +70,15 @@ class TestCpuSession:
         assert session_config.cpu_session_config(params).device_count["GPU"] == 0
 
 
+class TestMemoryOptimisation:
+    def test_is_left_to_graphs_for_gpus(self, config, with_gpu):
+        assert config(workers=Place(1, 0))[0].graph_options.rewrite_options.memory_optimization == 0
+
+    def test_is_off_without_one(self, config, without_gpu):
+        rewrites = config()[0].graph_options.rewrite_options
+        assert rewrites.memory_optimization == rewrites.NO_MEM_OPT
+
+
 class TestXla:
     def test_is_the_jit_level(self, config):
         assert jit_level(config(xla=True)[0]) == tf.OptimizerOptions.ON_1

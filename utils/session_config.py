@@ -15,6 +15,9 @@ def session_config(params, workers):
     if workers.launched > 1 and gpus():
         # Where the launcher gave each worker a GPU of its own, that is the only one it sees.
         config.gpu_options.visible_device_list = str(workers.local_rank % len(gpus()))
+    if not gpus():
+        # Swaps what a GPU has no room for; without one it only makes copies of the graph, weights and all.
+        config.graph_options.rewrite_options.memory_optimization = config.graph_options.rewrite_options.NO_MEM_OPT
     if params["xla"]:
         config.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
     if params["amp"] and not gpus():
