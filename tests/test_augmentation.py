@@ -14,6 +14,7 @@ from utils.augmentation import (
     augmented,
     draws,
     flipped,
+    kept_part,
     strengths,
 )
 
@@ -291,6 +292,10 @@ class TestCrop:
             assert len(found) == 1
             places.update(found)
         assert len(places) == 3 * 5
+
+    def test_no_place_is_likelier_than_another(self):
+        found = [kept_part((9, 8, 8), draw)[0].start for draw in drawn(Augmentation(crop=(7, 8, 7)), count=3000)]
+        assert abs(np.bincount(found, minlength=3) - 1000).max() < 100
 
     def test_the_other_changes_are_those_of_whole_images(self):
         for part, whole in zip(drawn(STRONG._replace(crop=(4, 4, 4)), 50), drawn(STRONG, 50)):

@@ -41,6 +41,40 @@ class TestValues:
         assert recipes.defaults(recipe, model) == before
 
 
+class TestReference:
+    def test_is_the_published_recipe(self):
+        published = {
+            "input_shape": [32, 32, 32],
+            "fit": "resize",
+            "resize_interpolator": "linear",
+            "data_normalization": "zscore",
+            "crop_shape": None,
+            "downscale_blocks": [3, 3, 3],
+            "upscale_blocks": [3, 3],
+            "convolution_size": 3,
+            "activation": "relu",
+            "normalization_layer": "batchnorm",
+            "pooling": "conv_pool",
+            "upsampling": "transposed_conv",
+            "loss": "dice",
+            "optimizer": "rmsprop",
+            "momentum": 0.0,
+            "base_lr": 0.0001,
+            "lr_schedule": "constant",
+            "batch_size": 2,
+            "train_epochs": 80,
+            "train_split": 0.9,
+            "weight_decay": 0.0,
+            "weight_averaging": 0.0,
+            "deep_supervision": False,
+        }
+        values = recipes.defaults(recipes.REFERENCE)
+        assert {name: values[name] for name in published} == published
+        assert not any(
+            value for name, value in values.items() if name.startswith("augment") and name != "augment_share"
+        )
+
+
 class TestPrecedence:
     def test_the_reference_is_the_default_and_the_flags_own_values(self, run):
         expected = {name: flag.default for name, flag in FLAGS.items()}

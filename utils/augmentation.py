@@ -165,7 +165,8 @@ def kept_part(shape, draw):
     """The part of a case of ``shape`` (X, Y, Z) that a ``Draw`` keeps: three slices."""
     if draw.crop is None:
         return WHOLE
-    first = [int(round(place * (size - part))) for place, size, part in zip(draw.place, shape, draw.crop)]
+    # Every place along an axis is as likely as any other.
+    first = [int(place * (size - part + 1)) for place, size, part in zip(draw.place, shape, draw.crop)]
     return tuple(slice(low, low + part) for low, part in zip(first, draw.crop))
 
 

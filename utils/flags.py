@@ -150,7 +150,7 @@ GROUPS = {
             "momentum",
             real(lambda value: 0 <= value < 1, "from 0 to below 1"),
             0.0,
-            "momentum coefficient of RMSProp and of gradient descent",
+            "momentum coefficient of RMSProp and of gradient descent, for which 0.9 to 0.99 is usual",
         ),
         Flag(
             "weight_decay",
