@@ -10,10 +10,10 @@ SPACING = (0.7, 1.3, 2.9)
 
 
 def surface_of(inside):
-    """The voxels of a structure with a face outside of it, one by one: a list of index triples."""
+    """The voxels of a structure with a face outside of it, one by one: a list of indices along each axis."""
     found = []
     for index in zip(*np.nonzero(inside)):
-        for axis, step in itertools.product(range(3), (-1, 1)):
+        for axis, step in itertools.product(range(inside.ndim), (-1, 1)):
             other = list(index)
             other[axis] += step
             if not 0 <= other[axis] < inside.shape[axis] or not inside[tuple(other)]:
@@ -63,9 +63,12 @@ class TestAgainstBruteForce:
         pair = np.ones(SHAPE, bool), box(slice(2, 3), slice(4, 5), slice(2, 3))
         np.testing.assert_allclose(surface_scores(*pair, spacing=SPACING), by_force(*pair, spacing=SPACING), rtol=1e-5)
 
-    def test_a_grid_of_one_slice(self):
-        pair = [np.random.RandomState(seed).rand(7, 5, 1) < 0.4 for seed in (0, 1)]
-        np.testing.assert_allclose(surface_scores(*pair, spacing=SPACING), by_force(*pair, spacing=SPACING), rtol=1e-5)
+    @pytest.mark.parametrize("axis", range(3))
+    def test_a_grid_of_one_slice_is_taken_in_its_plane(self, axis):
+        pair = [lump(seed).any(axis=axis) for seed in (0, 10)]
+        pair[1][:2] = False
+        found = surface_scores(*[np.expand_dims(outline, axis) for outline in pair], spacing=SPACING)
+        np.testing.assert_allclose(found, by_force(*pair, spacing=np.delete(SPACING, axis)), rtol=1e-5)
 
 
 class TestByHand:
@@ -84,6 +87,12 @@ class TestByHand:
         found = surface_scores(predicted, true, (2.0, 1.0, 1.0))
         assert found.hausdorff_95 == 0
         assert found.average == pytest.approx(10.0 / 61)
+
+    def test_the_inside_of_a_slice_is_no_surface(self):
+        # All of the larger square's outline lies two pixels from the smaller one's, its corners by the diagonal.
+        small, large = box(slice(2, 6), slice(2, 6), 0, shape=(8, 8, 1)), np.ones((8, 8, 1), bool)
+        found = surface_scores(small, large, (1, 1, 5))
+        assert found.hausdorff_95 == pytest.approx(np.sqrt(8)) and found.average > 2
 
     def test_the_larger_direction_counts(self):
         # Nothing of the small one is far from the large one, but much of the large one is from the small one.

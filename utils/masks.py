@@ -109,11 +109,7 @@ class MaskWriter:
         truth = to_array(scans.read_label(case, grid, self.classes))
         uncertainty = self._write(case, grid, probabilities, truth)[1]
         written = to_array(scans.read_mask(case, mask_path(self.model_dir, case), grid, self.classes))
-        if scans.is_stack(case):
-            # Outlines of a page: as a slice of a volume, all that is in it would be its surface.
-            distances = self._surface_scores(written[:, :, 0], truth[:, :, 0], grid.spacing[:2])
-        else:
-            distances = self._surface_scores(written, truth, grid.spacing)
+        distances = self._surface_scores(written, truth, grid.spacing)
         size, true_size = (self._sizes(case, voxels, grid) for voxels in (written, truth))
         # Pages have the same scores in the same order, in pixels.
         return report.kind_of([case])(

@@ -1,6 +1,7 @@
 """How far the surface of a structure lies from where it should be, in mm.
 
 A surface voxel is one of the structure with a face on a voxel that is not; beyond the image's border nothing is.
+On a grid of one slice, where all voxels would be surface, outlines take the place of surfaces.
 Its distance to another surface is that between the centres of the two nearest voxels. The definitions are those of
 Taha & Hanbury, "Metrics for evaluating 3D medical image segmentation", BMC Medical Imaging 15:29 (2015), and
 Maier-Hein, Reinke et al., "Metrics reloaded", Nature Methods 21:195-212 (2024).
@@ -26,7 +27,7 @@ def surface_scores(predicted, true, spacing):
     """Returns the ``SurfaceScores`` of one structure; both are NaN where it is missing from either.
 
     Args:
-        predicted: bool [X, Y, Z], or [X, Y] of a page, where the mask has the structure.
+        predicted: bool [X, Y, Z], where the mask has the structure.
         true: bool [X, Y, Z], where it is.
         spacing: mm from voxel to voxel along each axis.
 
@@ -35,6 +36,9 @@ def surface_scores(predicted, true, spacing):
     """
     if predicted.shape != true.shape:
         raise ValueError("surfaces on grids of the shapes {} and {}".format(predicted.shape, true.shape))
+    across = [axis for axis, size in enumerate(predicted.shape) if size == 1]
+    if len(across) == 1:
+        predicted, true, spacing = predicted.squeeze(), true.squeeze(), np.delete(spacing, across)
     if not predicted.any() or not true.any():
         return SurfaceScores(np.nan, np.nan)
     # No nearest voxel lies outside the box around both, and scans are much larger than most structures.
