@@ -158,6 +158,11 @@ class TestTable:
         assert anterior.split() == shown.split()
         assert posterior.split() == "Posterior 0.7000 none none none none -0.25 0 of 3 none".split()
 
+    def test_distances_of_fewer_cases_than_the_dice_are_told(self):
+        missed = scores_of("case_004", [0.1, 0.5], [0.0, 0.5])._replace(hausdorff_95_mm=[NAN, 5.0])
+        lines, _ = lines_of(summarise(SCORES + (missed,), STRUCTURES))
+        assert len(lines) == 5 and lines[-1].endswith("mask and truth have the structure: Anterior 3 of 4")
+
     def test_the_ranks(self):
         last = lines_of(summarise(SCORES, STRUCTURES))[1]
         assert last.endswith(": Anterior -1.00, Posterior none, means of the cases -1.00")

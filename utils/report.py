@@ -147,7 +147,8 @@ def format_table(summary):
 
     The scores are means, "none" where they are undefined; that of the hard Dice has its 95 % interval. "volume" is the
     difference of the volumes, of pages "area" that of the areas; "cases" is how many have a defined hard Dice; "worst
-    case" is the one with the lowest. The last line tells how well the uncertainty ranks the cases.
+    case" is the one with the lowest. A line below tells of distances that fewer cases have, the last one how well the
+    uncertainty ranks the cases.
     """
     form = _OF_PAGES if set(_OF_PAGES.measures) <= set(summary["mean"]) else _OF_SCANS
     heading = ("structure", "soft Dice", "hard Dice [95 %]", "median") + form.headings + ("cases",)
@@ -158,7 +159,7 @@ def format_table(summary):
     widths.append(max(len(cell) for cell in worst))
     lines = [_line(row + (cell,), widths) for row, cell in zip(rows, worst)]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join([_CAPTION.format(form.size)] + lines + [_rank_line(summary)])
+    return "\n".join([_CAPTION.format(form.size)] + lines + _distance_lines(summary, form) + [_rank_line(summary)])
 
 
 _CAPTION = "hard Dice (original grid): mean [95 % interval of the mean] and median; others: means; {}: mask less truth"
@@ -213,6 +214,17 @@ def _shortened(text, width):
     return text if len(text) <= width else text[:first] + ".." + text[-(width - first - 2) :]
 
 
+def _distance_lines(summary, form):
+    """Of how many cases the distances are, where the Dice is of more; no line where it never is."""
+    told = []
+    for structure in summary["structures"]:
+        cases, defined = (summary["count"][measure][structure] for measure in ("hard_dice", form.measures[0]))
+        if defined < cases:
+            told.append("{} {} of {}".format(_shortened(structure, LONGEST_STRUCTURE), defined, cases))
+    text = "HD95 and ASSD are of the cases where mask and truth have the structure: " + ", ".join(told)
+    return [_filled(text)] if told else []
+
+
 def _rank_line(summary):
     found = summary["uncertainty_rank_correlation"]
     told = [(_shortened(name, LONGEST_STRUCTURE), value) for name, value in found["structures"].items()]
@@ -221,4 +233,8 @@ def _rank_line(summary):
         for name, value in told + [("means of the cases", found["case_means"])]
     ]
     text = "rank correlation of uncertainty and hard Dice (best: -1): " + ", ".join(shown)
+    return _filled(text)
+
+
+def _filled(text):
     return textwrap.fill(text, TABLE_WIDTH, subsequent_indent="  ")
