@@ -40,6 +40,13 @@ class TestFile:
     def test_holds_no_flag_that_is_free(self, stored):
         assert set(stored) == set(MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS + LEARNED_SETTINGS) | {"workers"}
 
+    @pytest.mark.parametrize("sampling, overlap", [("resize", {}), ("patch", {"patch_overlap": 0.5})])
+    def test_those_of_the_masks_are_told_beside_them(self, sampling, overlap):
+        flags = "--data_dir task --model_dir none --largest_component --sampling".split() + [sampling]
+        expected = dict(test_time_flips=False, largest_component=True, **overlap)
+        assert set(model_settings.MASK_SETTINGS) <= set(model_settings.FREE_SETTINGS)
+        assert model_settings.mask_settings(from_command_line(flags)) == expected
+
     def test_none_is_stored(self, tmp_path):
         assert model_settings.load(str(tmp_path)) is None
 

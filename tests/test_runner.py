@@ -64,6 +64,7 @@ class TestPrediction:
         run("predict", copied)
         content = read_json(copied.model_dir, "predictions.json")
         assert content["checkpoint"] == {"which": "last", "step": EPOCHS * STEPS_PER_EPOCH}
+        assert content["made_with"] == {"test_time_flips": False, "largest_component": False}
         assert [entry["case"] + ".nii.gz" for entry in content["cases"]] == sorted(masks(copied.model_dir))
         for entry in content["cases"]:
             mask = read_image(copied.model_dir, "eval", entry["case"] + ".nii.gz")

@@ -7,7 +7,7 @@ from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
 from utils.flag_values import NUMBER
 from utils.flags import FLAGS
-from utils.network_params import SHAPES
+from utils.network_params import PATCH, PATCH_FLAGS, SHAPES
 from utils.normalization import clipped_channels
 
 FILE_NAME = "params.json"
@@ -60,6 +60,8 @@ FREE_SETTINGS = (
     "output",
     "pictures",
 )
+# Those that decide what masks are like all the same: a record beside the masks has them.
+MASK_SETTINGS = ("patch_overlap", "test_time_flips", "largest_component")
 # What else decides the result of training: another value would be another run. A new flag is one of these, unless it
 # stands above.
 RUN_SETTINGS = tuple(name for name in FLAGS if name not in MODEL_SETTINGS + FREE_SETTINGS)
@@ -177,6 +179,11 @@ def settings_of(params):
     settings = {name: params[name] for name in MODEL_SETTINGS + RUN_SETTINGS + TASK_SETTINGS + LEARNED_SETTINGS}
     # Each fold has one worker, so that another time others may be at work.
     return dict(settings, workers=1 if params["folds"] else params["workers"])
+
+
+def mask_settings(params):
+    """Returns the MASK_SETTINGS of params, a dict; without the overlap of patches where there are none."""
+    return {name: params[name] for name in MASK_SETTINGS if name not in PATCH_FLAGS or params["sampling"] == PATCH}
 
 
 def _flag_problem(name, value):

@@ -8,7 +8,7 @@ import os
 
 import dllogger
 from model.model_fn import model_fn
-from utils import checkpoints, data_loader, model_folder, predictions, report, run_log, split
+from utils import checkpoints, data_loader, model_folder, model_settings, predictions, report, run_log, split
 from utils.case_table import gathered, measures_of
 from utils.errors import UserError, together, unusable
 from utils.hooks.evaluation_hook import best_step
@@ -167,8 +167,10 @@ class Runner(Training):
         say("scores: {}".format(os.path.join(self.model_dir, report.JSON_NAME)))
 
     def _used(self):
+        """What the masks were made with, for the files of their scores."""
         steps = [checkpoints.step_of(checkpoint) for checkpoint in self._checkpoints(tell=lambda text: None)]
-        return {"checkpoint": {"which": self.params["checkpoint"], "step": steps if self.params["folds"] else steps[0]}}
+        used = {"which": self.params["checkpoint"], "step": steps if self.params["folds"] else steps[0]}
+        return {"checkpoint": used, "made_with": model_settings.mask_settings(self.params)}
 
     def predict(self):
         """Write a mask for each of ``--images``, or of the task's test images."""
