@@ -18,6 +18,7 @@ from synthetic import image_of
 
 from utils.errors import UserError
 from utils.masks import mask_path
+from utils.network_flags import OWN_FLAGS
 from utils.page import build, charts, markup
 from utils.page.build import write
 from utils.page.measures import MEAN, tabulate
@@ -130,6 +131,22 @@ class TestStructure:
         assert page.text("h1") == ["Test <task>"]
         for unit in ("Hausdorff 95 %, mm", "Volume, ml"):
             assert unit in page.text("th")
+
+    @pytest.mark.parametrize("model, other", [("vnet", "unet"), ("unet", "vnet")])
+    def test_settings_are_those_of_the_network(self, tmp_path, model, other):
+        model_dir, cases, log = evaluated_model(tmp_path)
+        stored = dict.fromkeys(OWN_FLAGS["vnet"] + OWN_FLAGS["unet"], 1)
+        for folds, more in (0, ["train_split"]), (5, []):
+            write_json(dict(stored, model=model, folds=folds, train_split=0.9), model_dir, "params.json")
+            write(model_dir, cases, STRUCTURES, logs=[log])
+            assert sorted(Page(model_dir).text("dt")) == sorted(list(OWN_FLAGS[model]) + ["model", "folds"] + more)
+
+    def test_what_else_the_masks_were_made_with(self, tmp_path):
+        model_dir, cases, log = evaluated_model(tmp_path)
+        used = {"patch_overlap": 0.0, "test_time_flips": True, "largest_component": False}
+        write_json(dict(evaluation_of(["one"]), made_with=used), model_dir, "evaluation.json")
+        write(model_dir, cases, STRUCTURES, logs=[log])
+        assert "by the last checkpoint (step 9), patch_overlap 0.0, test_time_flips on" in Page(model_dir).shown()
 
     def test_says_where_it_is(self, tmp_path, capsys):
         page = written(tmp_path)

@@ -13,7 +13,7 @@ from utils.files import read_json, replace_on_success, write_json_atomically
 from utils.flag import shown
 from utils.masks import mask_path
 from utils.model_settings import RUNS
-from utils.network_flags import UNET
+from utils.network_flags import OWN_FLAGS, UNET, VNET
 from utils.page import markup, sections, sources
 from utils.page.measures import Table, tabulate
 from utils.page.volume import encode
@@ -112,10 +112,20 @@ def _settings(path):
     """The settings in a params.json, and beside them what is on record of the last run that trained."""
     settings = _optional(path)
     sources.check_settings(path, settings)
+    runs = settings.pop(RUNS, [])
     try:
-        return dict(settings, **in_words(settings.pop(RUNS, [])))
+        return dict(_own(settings), **in_words(runs))
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError('{}: is damaged, "{}": delete that entry'.format(path, RUNS)) from error
+
+
+def _own(settings):
+    """The settings that decide something: not those of the other network, and no share where there are folds."""
+    model = settings.get("model", VNET)
+    idle = {name for other, names in OWN_FLAGS.items() if other != model for name in names}
+    if settings.get("folds"):
+        idle.add("train_split")
+    return {name: value for name, value in settings.items() if name not in idle}
 
 
 def _optional(path):
@@ -260,7 +270,14 @@ def _facts(groups):
         used = group.summary.get("checkpoint")
         if isinstance(used, dict):
             facts[-1] += " by the {} checkpoint (step {})".format(used.get("which"), shown(used.get("step")))
+        facts[-1] += "".join(", {} {}".format(name, shown(value)) for name, value in _made_with(group.summary))
     return "; ".join(facts)
+
+
+def _made_with(summary):
+    """Names and values of the settings that changed the masks, beside those that the model has."""
+    settings = summary.get("made_with")
+    return [entry for entry in settings.items() if entry[1] is not False] if isinstance(settings, dict) else []
 
 
 def _policy(style, script):
