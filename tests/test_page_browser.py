@@ -118,6 +118,24 @@ class TestTable:
         found = page.value(COLUMN.format(0))
         assert found.index("case 9") + 1 == found.index("case 10")
 
+    @pytest.mark.parametrize("width", [1280, 375])
+    def test_the_heading_of_a_long_one_stays_in_sight(self, page, path, width):
+        page.open(path, width)
+        page.value(
+            "(() => { const body = document.querySelector('table.cases tbody'), rows = body.innerHTML;"
+            "body.innerHTML = rows.repeat(30); body.parentNode.parentNode.scrollTo(90, 1500); })()"
+        )
+        box = "document.querySelector('{}').getBoundingClientRect()"
+        above, below = page.value(box.format(".wide.tall") + ".top"), page.value("innerHeight")
+        assert page.value(box.format(".tall") + ".height") < below
+        for heading in "thead tr:first-child th", "thead tr:last-child th:last-child":
+            assert 0 <= page.value(box.format("table.cases " + heading) + ".top") - above < 100
+        assert page.value(box.format("table.cases tbody tr") + ".bottom") < above
+        # What lies at the heading is the heading's.
+        corner = "document.elementFromPoint({0}.left + 20, {0}.top + 20)".format(box.format(".tall"))
+        page.value("document.querySelector('.tall').scrollIntoView({behavior: 'instant'})")
+        assert page.value(corner + ".closest('thead') !== null")
+
     def test_a_name_leads_to_its_pictures(self, page):
         page.value("scrollTo({top: 0, behavior: 'instant'})")
         page.click("table.cases tbody tr:nth-child(4) a")

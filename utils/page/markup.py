@@ -40,7 +40,7 @@ def table(tabulated, anchors, caption):
     rows = "".join(table_row(tabulated.columns, row, anchor) for row, anchor in zip(tabulated.rows, anchors))
     foot = "".join(_statistic(tabulated.columns, *entry) for entry in tabulated.statistics.items())
     return (
-        '<p class="facts">{0}</p><div class="wide" role="region" tabindex="0" aria-label="{0}"><table class="cases">'
+        '<p class="facts">{0}</p><div class="wide tall" role="region" tabindex="0" aria-label="{0}"><table class="cases">'
         "<thead>{1}</thead><tbody>{2}</tbody><tfoot>{3}</tfoot></table></div>"
     ).format(safe(caption), _heading(tabulated), rows, foot)
 
