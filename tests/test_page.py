@@ -148,6 +148,15 @@ class TestStructure:
         write(model_dir, cases, STRUCTURES, logs=[log])
         assert "by the last checkpoint (step 9), patch_overlap 0.0, test_time_flips on" in Page(model_dir).shown()
 
+    @pytest.mark.parametrize("count, told", [(2, ", of 2 of 3 cases."), (3, "."), (None, ".")])
+    def test_the_rank_correlation_says_how_many_cases_it_is_of(self, tmp_path, count, told):
+        model_dir, cases, log = evaluated_model(tmp_path)
+        ranks = {"case_means": -0.5, "count": count and {"case_means": count}}
+        evaluation = dict(evaluation_of([case.name for case in cases]), uncertainty_rank_correlation=ranks)
+        write_json(evaluation, model_dir, "evaluation.json")
+        write(model_dir, cases, STRUCTURES, logs=[log])
+        assert "with their Dice: -0.50 (-1 at best)" + told in Page(model_dir).shown()
+
     def test_says_where_it_is(self, tmp_path, capsys):
         page = written(tmp_path)
         assert "report: " + page.path in capsys.readouterr().out.splitlines()
@@ -188,6 +197,21 @@ class TestPredictions:
         cases = predictions_of(("a", "b", "c"))["cases"]
         means = {case["case"]: np.mean(list(case["uncertainty"].values())) for case in cases}
         assert page.text("h3") == sorted(means, key=means.get, reverse=True)
+
+    def test_what_was_not_found_is_explained(self, tmp_path):
+        model_dir, names = str(tmp_path / "model"), ("a", "b", "c")
+        cases = [case_in(tmp_path / "new", model_dir, name, 7, labelled=False) for name in names]
+        predictions = predictions_of(names)
+        for missed in False, True:
+            if missed:
+                predictions["cases"][1].update(volume_ml={"Front": 0.0, "Back": 1.0})
+            write_json(predictions, model_dir, "predictions.json")
+            write(model_dir, cases, STRUCTURES, predicted=True)
+            page = Page(model_dir)
+            assert ("Not found: in no voxel of the mask" in page.shown()) == missed
+            # Of the mean and the structure in the table, and once in the case's own figures.
+            assert page.text("td").count("not found") == 3 * missed
+        assert page.text("h3")[0] == "b"
 
     def test_without_figures(self, tmp_path):
         model_dir = str(tmp_path / "model")
@@ -356,6 +380,19 @@ class TestTabulate:
         dice = {"a": 0.9, "b": None, "c": 0.2, "d": 0.5}
         summary = {"structures": ["A"], "cases": [{"case": name, "hard_dice": {"A": dice[name]}} for name in dice]}
         assert [row.name for row in tabulate(summary).rows] == ["c", "d", "a", "b"]
+
+    def test_cases_in_which_a_structure_was_not_found_come_first(self):
+        figures = {"a": (1.0, 0.2), "b": (2.0, 0.4), "c": (0.0, None), "d": (3.0, 0.9)}
+        cases = [
+            {"case": name, "volume_ml": {"A": size, "B": 1.0}, "uncertainty": {"A": unsure, "B": 0.1}}
+            for name, (size, unsure) in figures.items()
+        ]
+        table = tabulate({"structures": ["A", "B"], "cases": cases})
+        assert [row.name for row in table.rows] == ["c", "d", "b", "a"]
+        shown = [column.text(value) for column, value in zip(table.columns, table.rows[0].values)]
+        assert shown == ["0.00", "1.00", "not found", "not found", "0.100"]
+        # What the script sorts by.
+        assert markup.table_row(table.columns, table.rows[0], None).count('data-value="Infinity">not found<') == 2
 
     def test_without_any_measure_the_order_stays(self):
         table = tabulate({"cases": [{"case": "b"}, {"case": "a"}]})

@@ -63,14 +63,15 @@ class TestFiles:
 
 
 class TestTerminal:
-    def test_the_most_uncertain_case(self, capsys):
-        tell(PREDICTIONS, "model")
+    def test_the_cases_to_look_at(self, capsys):
+        tell(tabulate(PREDICTIONS, STRUCTURES, {}), "model")
         assert capsys.readouterr().out.splitlines() == [
+            "not found: Anterior in case_3",
             "most uncertain case: case_2 (0.2500)",
             "volumes and uncertainties: model/predictions.json",
         ]
 
     @pytest.mark.filterwarnings("error")
     def test_nothing_found_in_any(self, capsys):
-        tell(PREDICTIONS[2:], "model")
+        tell(tabulate(PREDICTIONS[2:], STRUCTURES, {}), "model")
         assert capsys.readouterr().out == "volumes and uncertainties: model/predictions.json\n"

@@ -70,6 +70,14 @@ class TestSummary:
         assert found["structures"] == {"Anterior": -1, "Posterior": None}
         assert found["case_means"] == pytest.approx(-0.5)
 
+    def test_case_means_are_ranked_over_the_structures_that_have_both(self):
+        # The second structure's Dice of 0, which has no uncertainty, would make the best case the worst.
+        hard, unsure = [[0.7, 0.7], [0.8, 0.8], [0.9, 0.0], [0.0, 0.0]], [[0.3, 0.3], [0.2, 0.2], [0.1, NAN], [NAN] * 2]
+        scores = [scores_of(str(case), [0, 0], *row) for case, row in enumerate(zip(hard, unsure))]
+        found = summarise(scores, STRUCTURES)["uncertainty_rank_correlation"]
+        assert found["case_means"] == pytest.approx(-1)
+        assert found["count"] == {"structures": {"Anterior": 3, "Posterior": 2}, "case_means": 3}
+
     def test_each_case(self):
         case = summarise(SCORES, STRUCTURES)["cases"][1]
         assert list(case) == ["case"] + list(MEASURES)
@@ -166,6 +174,17 @@ class TestTable:
     def test_the_ranks(self):
         last = lines_of(summarise(SCORES, STRUCTURES))[1]
         assert last.endswith(": Anterior -1.00, Posterior none, means of the cases -1.00")
+
+    def test_the_ranks_of_some_cases_are_told_as_such(self):
+        missed = scores_of("case_004", [0.1], [0.0], [NAN])
+        scores = [scores_of(case.name, case.soft_dice[:1], case.hard_dice[:1]) for case in SCORES] + [missed]
+        last = lines_of(summarise(scores, STRUCTURES[:1]))[1]
+        assert last.endswith(": Anterior -1.00 (3 of 4), means of the cases -1.00 (3 of 4)")
+
+    def test_what_was_not_found(self):
+        missed = scores_of("case_004", [0.1, 0.5], [0.0, 0.5])._replace(volume_ml=[0.0, 1.0])
+        lines, _ = lines_of(summarise(SCORES + (missed,), STRUCTURES))
+        assert lines[-1] == "not found: Anterior in case_004"
 
     def test_the_ranks_of_many_structures_take_several_lines(self):
         structures = ["structure {}".format(number) for number in range(9)]

@@ -121,7 +121,7 @@ class TestScores:
             rows = list(csv.reader(file))
         assert rows[0] == ["case", "structure", "area_pixels", "uncertainty"]
         assert rows[1][:3] == ["test-volume", "foreground", str(float(3 * truth_of(0).sum()))]
-        predictions.tell([made], "model")
+        predictions.tell(table, "model")
         assert "areas and uncertainties: model" in capsys.readouterr().out
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, Sequence
 import numpy as np
 
 from dllogger.values import plain
-from utils import case_table, stacks
+from utils import case_table, missing, stacks
 from utils.files import write_json_atomically
 from utils.progress import say
 from utils.scans import is_stack
@@ -77,11 +77,17 @@ def write_csv(table, model_dir):
     case_table.write_csv(os.path.join(str(model_dir), CSV_NAME), cases, table["structures"], measures)
 
 
-def tell(predictions, model_dir):
-    """Says which case has the highest mean uncertainty, which a person should look at first, and where the rest is."""
-    means = np.array([mean_of_defined(case.uncertainty) for case in predictions], np.float64)
+def tell(table, model_dir):
+    """Says of what `tabulate` returns which cases a person should look at first, and where the rest is.
+
+    Those are the cases in which a structure was not found, and the one that has the highest mean uncertainty.
+    """
+    cases = table["cases"]
+    for line in missing.lines(cases):
+        say(line)
+    means = np.array([mean_of_defined(list(case["uncertainty"].values())) for case in cases], np.float64)
     if np.isfinite(means).any():
         worst = int(np.nanargmax(means))
-        say("most uncertain case: {} ({:.4f})".format(predictions[worst].name, means[worst]))
-    sizes = "areas" if predictions and isinstance(predictions[0], StackPrediction) else "volumes"
+        say("most uncertain case: {} ({:.4f})".format(cases[worst]["case"], means[worst]))
+    sizes = "areas" if cases and "area_pixels" in cases[0] else "volumes"
     say("{} and uncertainties: {}".format(sizes, os.path.join(str(model_dir), JSON_NAME)))

@@ -7,7 +7,7 @@ from typing import NamedTuple, Sequence
 import numpy as np
 
 from dllogger.values import plain
-from utils import case_table
+from utils import case_table, missing
 from utils.files import write_json_atomically
 from utils.scans import is_stack
 from utils.scores import mean_of_defined
@@ -75,7 +75,8 @@ def summarise(scores, structures, extra=None):
     "count" and "mean_interval_95" (list of the two ends, by the bootstrap): each {MEASURES}. Every measure is a
     dict of structure name to number. "uncertainty_rank_correlation" says how well the uncertainty ranks the cases
     by their hard Dice (Spearman; -1 where it ranks all rightly): {"structures": a dict of structure name to number,
-    "case_means": a number, of the means of each case's structures}. Then come the entries of `extra`.
+    "case_means": a number, of the means of each case's structures that have both, "count": of how many cases, the same
+    two entries}. Then come the entries of `extra`.
 
     Raises:
         ValueError: a case has another number of scores than there are structures, two structures have one
@@ -106,9 +107,16 @@ def summarise(scores, structures, extra=None):
 
 
 def _rank_correlations(uncertainty, dice, structures):
+    defined = ~(np.isnan(uncertainty) | np.isnan(dice))
+    # Of the same structures.
+    means = [mean_of_defined(np.where(defined, values, np.nan), axis=1) for values in (uncertainty, dice)]
     return {
         "structures": dict(zip(structures, [rank_correlation(*pair) for pair in zip(uncertainty.T, dice.T)])),
-        "case_means": rank_correlation(mean_of_defined(uncertainty, axis=1), mean_of_defined(dice, axis=1)),
+        "case_means": rank_correlation(*means),
+        "count": {
+            "structures": dict(zip(structures, defined.sum(axis=0))),
+            "case_means": np.count_nonzero(defined.any(axis=1)),
+        },
     }
 
 
@@ -147,8 +155,8 @@ def format_table(summary):
 
     The scores are means, "none" where they are undefined; that of the hard Dice has its 95 % interval. "volume" is the
     difference of the volumes, of pages "area" that of the areas; "cases" is how many have a defined hard Dice; "worst
-    case" is the one with the lowest. A line below tells of distances that fewer cases have, the last one how well the
-    uncertainty ranks the cases.
+    case" is the one with the lowest. Lines below tell of distances that fewer cases have, and of structures that were
+    not found; the last one tells how well the uncertainty ranks the cases.
     """
     form = _OF_PAGES if set(_OF_PAGES.measures) <= set(summary["mean"]) else _OF_SCANS
     heading = ("structure", "soft Dice", "hard Dice [95 %]", "median") + form.headings + ("cases",)
@@ -159,7 +167,8 @@ def format_table(summary):
     widths.append(max(len(cell) for cell in worst))
     lines = [_line(row + (cell,), widths) for row, cell in zip(rows, worst)]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join([_CAPTION.format(form.size)] + lines + _distance_lines(summary, form) + [_rank_line(summary)])
+    below = _distance_lines(summary, form) + missing.lines(summary["cases"]) + [_rank_line(summary)]
+    return "\n".join([_CAPTION.format(form.size)] + lines + [_filled(line) for line in below])
 
 
 _CAPTION = "hard Dice (original grid): mean [95 % interval of the mean] and median; others: means; {}: mask less truth"
@@ -222,18 +231,22 @@ def _distance_lines(summary, form):
         if defined < cases:
             told.append("{} {} of {}".format(_shortened(structure, LONGEST_STRUCTURE), defined, cases))
     text = "HD95 and ASSD are of the cases where mask and truth have the structure: " + ", ".join(told)
-    return [_filled(text)] if told else []
+    return [text] if told else []
 
 
 def _rank_line(summary):
     found = summary["uncertainty_rank_correlation"]
-    told = [(_shortened(name, LONGEST_STRUCTURE), value) for name, value in found["structures"].items()]
-    shown = [
-        "{} {}".format(name, "none" if value is None else "{:+.2f}".format(value))
-        for name, value in told + [("means of the cases", found["case_means"])]
+    counts, total = found["count"], len(summary["cases"])
+    told = [
+        (_shortened(name, LONGEST_STRUCTURE), value, counts["structures"][name])
+        for name, value in found["structures"].items()
     ]
-    text = "rank correlation of uncertainty and hard Dice (best: -1): " + ", ".join(shown)
-    return _filled(text)
+    shown = []
+    for name, value, count in told + [("means of the cases", found["case_means"], counts["case_means"])]:
+        shown.append("{} {}".format(name, "none" if value is None else "{:+.2f}".format(value)))
+        if value is not None and count < total:
+            shown[-1] += " ({} of {})".format(count, total)
+    return "rank correlation of uncertainty and hard Dice (best: -1): " + ", ".join(shown)
 
 
 def _filled(text):

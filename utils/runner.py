@@ -194,7 +194,7 @@ class Runner(Training):
             table = predictions.tabulate(made, self.structures, extra)
             self._attempt(predictions.write_json, table, self.model_dir)
             self._attempt(predictions.write_csv, table, self.model_dir)
-            predictions.tell(made, self.model_dir)
+            predictions.tell(table, self.model_dir)
             writer.tell()
             self._leave_page(self.job.predicted, predicted=True)
         self._attempt(self.record.write)

@@ -40,8 +40,8 @@ def table(tabulated, anchors, caption):
     rows = "".join(table_row(tabulated.columns, row, anchor) for row, anchor in zip(tabulated.rows, anchors))
     foot = "".join(_statistic(tabulated.columns, *entry) for entry in tabulated.statistics.items())
     return (
-        '<p class="facts">{0}</p><div class="wide tall" role="region" tabindex="0" aria-label="{0}"><table class="cases">'
-        "<thead>{1}</thead><tbody>{2}</tbody><tfoot>{3}</tfoot></table></div>"
+        '<p class="facts">{0}</p><div class="wide tall" role="region" tabindex="0" aria-label="{0}">'
+        '<table class="cases"><thead>{1}</thead><tbody>{2}</tbody><tfoot>{3}</tfoot></table></div>'
     ).format(safe(caption), _heading(tabulated), rows, foot)
 
 
@@ -93,7 +93,7 @@ def table_row(columns, row, anchor):
     form = '<span class="case-name">{1}</span>' if anchor is None else '<a class="case-name" href="#{0}">{1}</a>'
     name = form.format(anchor, safe(row.name))
     cells = "".join(
-        '<td data-value="{}">{}</td>'.format("" if value is None else repr(value), safe(column.text(value)))
+        '<td data-value="{}">{}</td>'.format("" if value is None else json.dumps(value), safe(column.text(value)))
         for column, value in zip(columns, row.values)
     )
     return '<tr><th scope="row">{}</th>{}</tr>'.format(name, cells)

@@ -1,6 +1,9 @@
 """What a report's tables hold: the columns of the measures that cases have, and the cases, the worst first."""
 
+import math
 from typing import Any, Dict, List, NamedTuple, Optional
+
+from utils.missing import not_found
 
 
 class Measure(NamedTuple):
@@ -30,6 +33,8 @@ MEASURES = {
 UNITS = {"_mm": "mm", "_ml": "ml"}
 MEAN = "mean of the structures"
 LARGEST = 1e12
+# The uncertainty of a structure that was not found, though most of the other cases have it: above all that are told.
+NOT_FOUND = math.inf
 # A case is the worse the lower the first, and where there is none the higher the second.
 RANKING = (("hard_dice", 1.0), ("uncertainty", -1.0))
 STATISTICS = {
@@ -54,13 +59,15 @@ class Column(NamedTuple):
         """A value as the page shows it; an interval too, and a count."""
         if value is None:
             return "–"
+        if value == NOT_FOUND:
+            return "not found"
         if isinstance(value, list):
             return " to ".join(self.text(end) for end in value)
         return self.shown.form.format(value) if isinstance(value, float) else str(value)
 
 
 class Row(NamedTuple):
-    """A case: its name and its value (None where undefined) in each column."""
+    """A case: its name and its value (None where undefined, or NOT_FOUND) in each column."""
 
     name: str
     values: List[Optional[float]]
@@ -85,7 +92,10 @@ def tabulate(summary):
     columns = []
     for measure in _measures(cases):
         columns.extend(Column(measure, part, _shown(measure)) for part in _parts(measure, cases, structures))
-    rows = [Row(str(case["case"]), [_value(case, column) for column in columns]) for case in cases]
+    rows = [
+        Row(str(case["case"]), [_value(case, column, missing) for column in columns])
+        for case, missing in zip(cases, not_found(cases))
+    ]
     ranked_by, sign = _ranking(columns)
     if ranked_by is not None:
         rows.sort(key=lambda row: _rank(row.values[ranked_by], sign))
@@ -123,7 +133,9 @@ def _parts(measure, cases, structures):
     return ([MEAN] if measure in dict(RANKING) and len(found) > 1 else []) + found
 
 
-def _value(entry, column):
+def _value(entry, column, missing):
+    if column.measure == "uncertainty" and missing and column.part in [MEAN] + missing:
+        return NOT_FOUND
     values = entry.get(column.measure)
     if column.part is None:
         return _number(values)

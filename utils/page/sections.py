@@ -5,7 +5,7 @@ from typing import List, NamedTuple
 
 from utils import predictions, report
 from utils.page import charts, markup
-from utils.page.measures import MEAN
+from utils.page.measures import MEAN, NOT_FOUND
 from utils.slices import COLOURS
 
 TITLES = {"evaluated": "Held-out cases", "predicted": "Predicted cases"}
@@ -117,10 +117,21 @@ def _tiles(group, dice):
 def _notes(group):
     measures = [column.measure for column in group.table.columns]
     notes = [text for measure, text in NOTES.items() if measure in measures]
-    ranked = (group.summary.get("uncertainty_rank_correlation") or {}).get("case_means")
-    if isinstance(ranked, float):
-        notes.append("Rank correlation of the cases' uncertainty with their Dice: {:+.2f} (-1 at best).".format(ranked))
+    if any(NOT_FOUND in row.values for row in group.table.rows):
+        notes.append("Not found: in no voxel of the mask, but in the masks of most of the other cases.")
+    notes += _rank_notes(group.summary.get("uncertainty_rank_correlation") or {}, len(group.table.rows))
     return '<p class="notes">{}</p>'.format(markup.safe(" ".join(notes))) if notes else ""
+
+
+def _rank_notes(ranks, total):
+    """Of the cases that have both, which evaluations of earlier versions did not count."""
+    ranked, counts = ranks.get("case_means"), ranks.get("count")
+    if not isinstance(ranked, float):
+        return []
+    count = counts.get("case_means") if isinstance(counts, dict) else None
+    of = "" if count in (None, total) else ", of {} of {} cases".format(count, total)
+    told = "Rank correlation of the cases' uncertainty with their Dice: {:+.2f} (-1 at best){}."
+    return [told.format(ranked, of)]
 
 
 def _cases(contents, pictures):
