@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from synthetic import DIRECTIONS, ORIGIN, image_of, scan
 
 from utils import fitting
-from utils.fitting import Restored, fit_array, fit_image, fit_label, resampled_shape
+from utils.fitting import Restored, fit_array, fit_image, fit_label, resampled_shape, seen
 from utils.geometry import restore_slab
 
 SHAPES = [(5, 7, 4), (8, 6, 9), (1, 12, 4), (6, 6, 6)]
@@ -15,7 +15,7 @@ CLASSES = 3
 
 def settings(shape, spacing=(1.0, 1.0, 1.0), **changes):
     values = {"input_shape": list(shape), "fit": "pad", "spacing": list(spacing), "classes": CLASSES}
-    return dict(values, resize_interpolator="linear", **changes)
+    return dict(dict(values, resize_interpolator="linear"), **changes)
 
 
 def unchanged(volume):
@@ -91,6 +91,29 @@ class TestResampledShape:
     def test_resizing_takes_the_networks(self):
         image = sitk.Image([5, 6, 7], sitk.sitkFloat32)
         assert resampled_shape(image, dict(settings((8, 9, 4)), fit="resize", spacing=None)) == (8, 9, 4)
+
+
+class TestSeen:
+    @pytest.mark.parametrize("old, new", list(itertools.product(SHAPES, SHAPES)))
+    def test_is_what_comes_back(self, old, new):
+        left = np.argwhere(fit_array(fit_array(np.ones(old), new, 0), old, 0))
+        expected = tuple(range(first, last + 1) for first, last in zip(left.min(axis=0), left.max(axis=0)))
+        assert seen(old, (1.0, 1.0, 1.0), settings(new)) == expected
+
+    def test_is_where_the_centres_of_the_scans_voxels_lie(self):
+        # 40 voxels of 1 mm about the centre of 50, which 25 of 2 mm and 100 of 0.5 mm are.
+        found = seen((25, 100, 40), (2.0, 0.5, 1.0), settings((40, 40, 40)))
+        assert found == (range(2, 22), range(10, 90), range(40))
+
+    @pytest.mark.parametrize("size", [1, 2, 7, 29, 100])
+    @pytest.mark.parametrize("spacing", [0.3, 0.999999, 1.7])
+    def test_is_all_where_nothing_is_cropped(self, size, spacing):
+        sizes, spacings = (size,) * 3, (spacing,) * 3
+        whole = (range(size),) * 3
+        assert seen(sizes, spacings, settings((200, 171, 180))) == whole
+        assert seen(sizes, spacings, settings((None, None, None), fit="spacing")) == whole
+        assert seen(sizes, spacings, settings((8, 8, 8), fit="resize")) == whole
+        assert seen(sizes, spacings, settings((8, 8, None)))[2] == range(size)
 
 
 class TestPadding:

@@ -3,7 +3,7 @@ import threading
 
 import numpy as np
 import pytest
-from synthetic import SHAPE, image_of, scan, write_image
+from synthetic import SHAPE, SPACING, image_of, scan, write_image
 
 from utils import kept_copy, large_scans
 from utils.border_weights import border_weights
@@ -145,6 +145,47 @@ class TestKeepInTurn:
         (tmp_path / "taken").write_text("")
         with pytest.raises(UserError, match="taken: cannot be made"):
             list(keep_in_turn(cases, SETTINGS, str(tmp_path / "taken"), 2))
+
+
+class TestCropped:
+    # Of five voxels along x three are seen.
+    PADDED = dict(SETTINGS, fit="pad", spacing=SPACING, input_shape=(3, 7, 4))
+
+    @pytest.fixture
+    def looked_at(self, monkeypatch):
+        """The names of the cases whose share was really counted, and not found."""
+        names, count = [], kept_copy.cropped_share
+        monkeypatch.setattr(
+            kept_copy, "cropped_share", lambda case, *given: names.append(case.name) or count(case, *given)
+        )
+        return names
+
+    def test_is_the_share_of_the_structures(self, cases, directory, looked_at):
+        kept = keep(cases, self.PADDED, directory)
+        for number, one in enumerate(kept[:3]):
+            truth = np.random.RandomState(number).randint(0, 3, SHAPE) > 0
+            assert one.cropped == pytest.approx(truth[[0, 4]].sum() / truth.sum())
+            assert 0 < one.cropped < 1
+        assert kept[3].cropped == 0
+        assert sorted(looked_at) == ["case_0", "case_1", "case_2"]
+
+    def test_is_counted_once(self, cases, directory, prepared, looked_at):
+        first = keep(cases, self.PADDED, directory)
+        del looked_at[:], prepared[:]
+        assert keep(cases, self.PADDED, directory) == first == list(keep_in_turn(cases, self.PADDED, directory, 2))
+        assert looked_at == prepared == []
+
+    def test_a_copy_that_is_kept_without_it_gets_it(self, cases, directory, prepared, looked_at):
+        first = keep(cases, self.PADDED, directory)
+        os.remove(first[1].label.replace(".label.npy", ".cropped.npy"))
+        del looked_at[:], prepared[:]
+        assert keep(cases, self.PADDED, directory) == first
+        assert looked_at == ["case_1"] and prepared == []
+
+    @pytest.mark.parametrize("changes", [{"fit": "resize"}, {"fit": "spacing", "input_shape": (None,) * 3}])
+    def test_nothing_is_where_scans_are_seen_whole(self, cases, directory, looked_at, changes):
+        kept = keep(cases, dict(self.PADDED, **changes), directory)
+        assert [one.cropped for one in kept] == [0] * 4 and looked_at == []
 
 
 class TestSecondRun:

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from synthetic import SHAPE, blob, image_of, raw_nifti, scan, write_image, written
+from synthetic import SHAPE, SPACING, blob, image_of, raw_nifti, scan, write_image, written
 
 from utils.errors import UserError
 from utils.geometry import resample_image, resample_label
 from utils.normalization import zscore
-from utils.preprocessing import check_memory, prepare_case, prepare_image
+from utils.preprocessing import check_memory, cropped_share, prepare_case, prepare_image
 from utils.tasks import Case
 from utils.volumes import to_array
 
@@ -105,6 +105,38 @@ class TestPrepareCase:
         label = image_of(np.full(SHAPE, 3, np.uint8))
         with pytest.raises(UserError, match=r"label\.nii\.gz: has the value 3"):
             prepare_case(self.case(tmp_path, image_of(scan()), label), settings())
+
+
+class TestCroppedShare:
+    def case(self, tmp_path, values):
+        label = write_image(image_of(values), tmp_path / "label.nii.gz")
+        return Case("scan", write_image(image_of(scan(shape=values.shape)), tmp_path / "scan.nii.gz"), label)
+
+    @pytest.mark.parametrize("scale", [1, 2])
+    def test_is_that_of_the_voxels_of_structures(self, tmp_path, scale):
+        values = np.zeros((12, 6, 4), np.uint8)
+        # About the centre, 8 of 12 slices are seen along x.
+        values[1:5, 2, 2] = values[9:12, 3, 3] = 1
+        values[5:8, 2, 1] = 2
+        spacing = tuple(step / scale for step in SPACING)
+        shape = (8 * scale, 6 * scale, 4 * scale)
+        padded = settings(fit="pad", spacing=spacing, input_shape=shape)
+        assert cropped_share(self.case(tmp_path, values), padded) == 3 / 10
+
+    def test_background_does_not_count(self, tmp_path):
+        padded = settings(fit="pad", spacing=SPACING, input_shape=(8, 6, 4))
+        values = np.zeros((12, 6, 4), np.uint8)
+        assert cropped_share(self.case(tmp_path, values), padded) == 0
+        values[2:10] = 1
+        assert cropped_share(self.case(tmp_path, values), padded) == 0
+
+    def test_the_label_is_read_only_where_the_scan_is_cropped(self, tmp_path):
+        case = self.case(tmp_path, np.full((12, 6, 4), 1, np.uint8))
+        (tmp_path / "label.nii.gz").write_bytes(b"")
+        padded = settings(fit="pad", spacing=SPACING, input_shape=(12, 6, 4))
+        assert cropped_share(case, padded) == 0
+        with pytest.raises(UserError, match=r"label\.nii\.gz: is empty"):
+            cropped_share(case, dict(padded, input_shape=(11, 6, 4)))
 
 
 class TestMemory:

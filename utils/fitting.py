@@ -8,6 +8,8 @@ Along an axis where ``input_shape`` is None the scan keeps its own slices: neith
 changes. Where patches are cut out of the scan, which is the ``fit`` "spacing", it is brought to the spacing alone.
 """
 
+import math
+
 import numpy as np
 
 from utils import geometry
@@ -88,6 +90,17 @@ def shape_before_padding(size, spacing, settings):
         at_spacing = np.maximum(1, np.round(np.multiply(size, spacing) / settings["spacing"]))
         wanted = np.where(np.equal(wanted, None), None, at_spacing) if settings["fit"] == "pad" else at_spacing
     return tuple(int(own if voxels is None else voxels) for own, voxels in zip(size, wanted))
+
+
+def seen(size, spacing, settings):
+    """The slices of a scan of that size (voxels) and spacing (mm) that cropping leaves: a range along each axis."""
+    parts = []
+    for own, resampled, wanted in zip(size, shape_before_padding(size, spacing, settings), settings["input_shape"]):
+        wanted = resampled if wanted is None else wanted
+        left = _overlap(range(wanted), wanted, resampled)[1]
+        # The centre of voxel i lies at (i + 0.5) resampled / own.
+        parts.append(range(*(math.ceil(end * own / resampled - 0.5) for end in (left.start, left.stop))))
+    return tuple(parts)
 
 
 def fit_array(array, shape, filling, slices=None):

@@ -17,7 +17,7 @@ from utils.fitting import shape_before_padding
 from utils.large_scans import in_turn
 from utils.memory import voxels
 from utils.overlap import overlapped
-from utils.preprocessing import SETTINGS, check_scan, prepare_case
+from utils.preprocessing import SETTINGS, check_scan, cropped_share, prepare_case
 from utils.scans import content_of, is_stack, read_grid
 from utils.tasks import Case
 
@@ -31,7 +31,8 @@ class Kept(NamedTuple):
 
     ``content`` is that of the case's own files, 32 hexadecimal digits. Where the settings ask for them, ``borders`` is
     the .npy file of what borders add to the weights of its voxels, float32 [X, Y, Z], and ``positions`` that of some
-    voxels of its structures, those of ``utils.foreground``.
+    voxels of its structures, those of ``utils.foreground``. ``cropped`` is the share of its structures' voxels that the
+    network does not see, as they lie outside its input.
     """
 
     case: Case
@@ -40,6 +41,7 @@ class Kept(NamedTuple):
     content: Optional[str] = None
     borders: Optional[str] = None
     positions: Optional[str] = None
+    cropped: float = 0.0
 
 
 def keep(cases, settings, directory, progress=None, later=(), trained_on=None):
@@ -103,6 +105,7 @@ def _keep_case(case, settings, directory, trained_on=True):
         _save(kept.image, image, settings)
         if label is not None:
             _save(kept.label, label, settings)
+    kept = _with_cropped(kept, settings) if settings["fit"] == "pad" and kept.label else kept
     # What of a held-out case is measured during the training lies about its structures.
     kept = _with_positions(kept, settings) if settings.get("positions") else kept
     return _with_borders(kept, settings) if trained_on and settings.get("borders") else kept
@@ -139,6 +142,16 @@ def _with_borders(kept, settings):
             weights = np.moveaxis(weights, 0, axis)
         _save(kept.borders, weights, settings)
     return kept
+
+
+def _with_cropped(kept, settings):
+    """The same with what cropping takes away, which is kept too: a large label takes its time."""
+    path = kept.label.replace(".label.npy", ".cropped.npy")
+    if not _is_whole(path, (1,), np.float64, settings):
+        with _turn_of(kept.case, settings):
+            share = cropped_share(kept.case, settings)
+        _save(path, np.array([share]), settings)
+    return kept._replace(cropped=float(np.load(path, allow_pickle=False)[0]))
 
 
 def _slice_axis(settings):

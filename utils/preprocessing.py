@@ -3,11 +3,11 @@
 import functools
 
 import numpy as np
+import SimpleITK as sitk
 
-from utils import memory, scans
+from utils import fitting, memory, scans
 from utils.errors import UnusableFile
 from utils.feeding import fit_of
-from utils.fitting import fit_image, fit_label, shape_before_padding
 from utils.network_params import PATCH
 from utils.normalization import filling, normalized
 
@@ -53,7 +53,7 @@ def prepare_image(channels, settings, pages=False):
     fitted = []
     for channel, own in zip(channels, known):
         normalize = functools.partial(normalized, channel=own)
-        fitted.append(fit_image(channel, settings, by_page(normalize) if pages else normalize, filling(own)))
+        fitted.append(fitting.fit_image(channel, settings, by_page(normalize) if pages else normalize, filling(own)))
     # A whole scan need not be copied to have an axis more.
     return np.stack(fitted, axis=-1) if len(fitted) > 1 else fitted[0][..., None]
 
@@ -79,7 +79,7 @@ def read_scan(case, settings):
 
 def check_memory(path, size, spacing, settings):
     """Raises UserError where a scan of that size (voxels) and spacing (mm) is too large once it is resampled."""
-    shape = shape_before_padding(size, spacing, settings)
+    shape = fitting.shape_before_padding(size, spacing, settings)
     numbers = memory.voxels(shape) * settings["channels"]
     if settings.get("patch"):
         # What a sliding window has open, however small the image itself is.
@@ -96,6 +96,24 @@ def check_memory(path, size, spacing, settings):
     )
 
 
+def cropped_share(case, settings):
+    """Return the share of the voxels of a case's structures that cropping takes away, from 0 to 1.
+
+    The label is read only where the header says that the scan is cropped. Raises UserError as `prepare_case` does.
+    """
+    grid = scans.read_grid(case)
+    seen = fitting.seen(grid.size, grid.spacing, settings)
+    if all(len(part) == size for part, size in zip(seen, grid.size)):
+        return 0.0
+    with memory.running_out_over(case.image):
+        label = scans.read_label(case, grid, settings["classes"])
+        # [Z, Y, X]
+        values = sitk.GetArrayViewFromImage(label)
+        marked = np.count_nonzero(values)
+        left = np.count_nonzero(values[tuple(slice(part.start, part.stop) for part in reversed(seen))])
+    return (marked - left) / marked if marked else 0.0
+
+
 def prepare_case(case, settings):
     """Read a case; return its image, np.float32 [X, Y, Z, C], and its label, np.uint8 [X, Y, Z] or None.
 
@@ -109,4 +127,4 @@ def prepare_case(case, settings):
         label = scans.read_label(case, channels[0], settings["classes"])
         # The same grid within a tolerance by now, which a number of voxels after resampling might not be.
         label.CopyInformation(channels[0])
-        return image, fit_label(label, settings)
+        return image, fitting.fit_label(label, settings)
