@@ -197,6 +197,26 @@ class TestWarnings:
         assert findings["case_06"]["warnings"] == ["the same voxels as case_02 (training)"]
         assert "warning: the same voxels as another case: 2 cases\n" in output
 
+    def test_of_structures_beyond_the_networks_input(self, own_task, found):
+        shape = np.array(sitk.ReadImage(image(own_task, 0)).GetSize())
+        for number in (0, 1):
+            # As large as the first one; only the second has a structure in a corner.
+            values = np.zeros(shape[::-1], np.uint8)
+            values[tuple(shape[::-1] // 2)] = 1
+            values[0, 0, 0] = number
+            for path, made in ((image(own_task, number), values.astype(np.float32)), (label(own_task, number), values)):
+                write(sitk.GetImageFromArray(made), path)
+        flags = "--fit", "pad", "--spacing", "1", "1", "1", "--downscale_blocks", "1", "--upscale_blocks", "1"
+        smaller = [str(2 * ((size - 1) // 2)) for size in shape]
+        status, output, told, findings = found(own_task, *flags + ("--input_shape",) + tuple(smaller))
+        assert (status, told) == (0, [])
+        beyond = "structures reach beyond the network's input"
+        assert findings["case_00"]["warnings"] == [] and findings["case_01"]["warnings"] == [beyond]
+        count = sum(beyond in entry["warnings"] for entry in findings.values())
+        assert "warning: {}: {} case".format(beyond, count) in output
+        # Resized scans are seen whole.
+        assert beyond not in found(own_task, "--input_shape", *smaller + list(flags[5:]))[1]
+
     def test_of_a_structure_that_is_nowhere_and_of_turned_scans(self, tmp_path, found):
         task = make_task(tmp_path, training=2, test=0, structures=STRUCTURES + ("Nowhere",))
         _, output, _, _ = found(task)

@@ -36,6 +36,17 @@ def volume(tmp_path):
     )
 
 
+class TestAxes:
+    @pytest.mark.parametrize(
+        "direction, axes",
+        [("identity", "LPS"), ("flipped", "RAS"), ("left_handed", "LPI"), ("permuted", "PSL"), ("oblique", "LPS")],
+    )
+    def test_are_those_of_the_header_and_of_the_image(self, tmp_path, direction, axes):
+        path = write_image(image_of(scan(), direction), tmp_path / "scan.nii.gz")
+        case = Case("scan", path, None)
+        assert scans.axes_of(scans.read_grid(case)) == scans.axes_of(scans.read_channels(case)[0]) == axes
+
+
 class TestPages:
     def test_each_is_a_slice_of_its_own(self, task):
         for number, case in enumerate(task.training):

@@ -1,6 +1,6 @@
 """``--exec_mode check``: reads a whole task as training would, and tells of every case what it is and what is wrong."""
 
-from utils import findings, grid, network_memory, tasks
+from utils import findings, fitting, grid, network_memory, tasks
 from utils.check_summary import summary_lines
 from utils.check_table import table_lines
 from utils.errors import UserError
@@ -9,6 +9,8 @@ from utils.files import write_json_atomically
 from utils.job import Job, refuse_stacks
 from utils.preprocessing import check_memory, settings_of
 from utils.progress import say_lines
+
+CROPPED = "structures reach beyond the network's input"
 
 
 def run(params):
@@ -53,7 +55,15 @@ def _fitted(finding, settings):
     problems = list(finding.problems)
     scan = finding.case.image, finding.size, finding.spacing
     findings.tried(lambda: check_memory(*scan + (settings["prepared"],)), problems)
-    return finding._replace(problems=tuple(problems))
+    warnings = finding.warnings + (CROPPED,) * _is_cropped(finding, settings["prepared"])
+    return finding._replace(problems=tuple(problems), warnings=warnings)
+
+
+def _is_cropped(finding, prepared):
+    """Whether some of a case's structures lie outside the network's input."""
+    seen = fitting.seen(finding.size, finding.spacing, prepared)
+    reached = zip(finding.reach or (), seen)
+    return any(reach and (reach.start < part.start or reach.stop > part.stop) for reach, part in reached)
 
 
 def as_json(found, task):

@@ -15,7 +15,7 @@ from utils.errors import UserError, unusable
 from utils.overlap import overlapped
 from utils.preprocessing import check_scan
 from utils.progress import Progress
-from utils.scans import is_stack, read_channels, read_label, turn_of
+from utils.scans import axes_of, is_stack, read_channels, read_label, turn_of
 
 TRAINING, TEST = "training", "test"
 
@@ -25,7 +25,8 @@ class Finding(NamedTuple):
 
     ``size`` in voxels, ``spacing`` in mm, ``axes`` the directions in which x, y and z grow, such as RAS (right,
     anterior, superior); ``intensities`` the lowest and the highest one of each channel; ``voxels`` of each structure;
-    ``filled`` slices across x, y and z that have some structure; ``content`` the same for scans of equal voxels;
+    ``filled`` slices across x, y and z that have some structure, ``reach`` the range from the first to the last of
+    them; ``content`` the same for scans of equal voxels;
     ``sample`` intensities of some voxels of the structures, float32 [n, C]; ``problems`` keep a case from being used,
     ``warnings`` do not.
     """
@@ -38,6 +39,7 @@ class Finding(NamedTuple):
     intensities: Optional[List[Tuple[float, float]]]
     voxels: Optional[List[int]]
     filled: Optional[Tuple[int, ...]]
+    reach: Optional[Tuple[range, ...]]
     content: Optional[bytes]
     sample: Optional[np.ndarray]
     problems: Tuple[str, ...]
@@ -68,7 +70,7 @@ def examined(task, case, part):
     """The ``Finding`` of one case by itself."""
     problems: List[str] = []
     facts: Dict[str, Any] = dict.fromkeys(
-        ("size", "spacing", "axes", "intensities", "content", "voxels", "filled", "sample")
+        ("size", "spacing", "axes", "intensities", "content", "voxels", "filled", "reach", "sample")
     )
     with turn_of(case):
         tried(lambda: _examine(task, case, facts, problems), problems)
@@ -91,7 +93,9 @@ def _examine(task, case, facts, problems):
                 values = sitk.GetArrayViewFromImage(label)
                 facts["voxels"] = [int(np.count_nonzero(values == value)) for value in range(1, len(task.labels))]
                 # The array's axes are z, y and x.
-                facts["filled"] = tuple(int(values.any(axis=axes).sum()) for axes in ((0, 1), (0, 2), (1, 2)))
+                places = [np.flatnonzero(values.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]
+                facts["filled"] = tuple(map(len, places))
+                facts["reach"] = tuple(range(own[0], own[-1] + 1) if len(own) else range(0) for own in places)
                 most = ct_intensities.voxels_per_case(len(task.training))
                 facts["sample"] = ct_intensities.sampled(channels, label, most)
 
@@ -119,7 +123,7 @@ def _facts(channels):
     return {
         "size": channels[0].GetSize(),
         "spacing": channels[0].GetSpacing(),
-        "axes": sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(channels[0].GetDirection()),
+        "axes": axes_of(channels[0]),
         "intensities": [(float(view.min()), float(view.max())) for view in views],
         "content": content.digest(),
     }

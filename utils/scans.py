@@ -42,6 +42,14 @@ def read_grid(case):
     return ScanGrid(size, SPACING, ORIGIN, DIRECTION, geometry_of(SPACING, ORIGIN, DIRECTION))
 
 
+def axes_of(grid):
+    """Return the directions in which x, y and z of a grid grow, such as RAS (right, anterior, superior): the nearest.
+
+    The grid is an image's or a ScanGrid.
+    """
+    return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(grid.GetDirection())
+
+
 def turn_of(case):
     """``utils.large_scans.in_turn`` for a case."""
     if not is_stack(case):
