@@ -93,6 +93,11 @@ class TestTraining:
             assert told in folded.run.output
         assert read_json(folded.model_dir, "params.json")["intensities"] is None
 
+    def test_the_axes_of_all_cases_are_known(self, folded):
+        own = [read_json(folded.fold(fold), "params.json")["axes"] for fold in range(FOLDS)]
+        together = read_json(folded.model_dir, "params.json")["axes"]
+        assert together == sorted(set().union(*own)) == ["LPI", "LPS", "PLS", "PSL", "RAS"]
+
     def test_the_terminal_says_which_fold_is_at_work(self, folded):
         for fold in range(FOLDS):
             assert "fold {}: training: ".format(fold) in folded.run.errors

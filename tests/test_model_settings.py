@@ -65,6 +65,9 @@ class TestFile:
             ("intensities", [[0, 1, 2]], "{0!r} are no intensities of CT".format([[0, 1, 2]]).replace("[", r"\[")),
             ("intensities", [[0, 1, 2, -1.0]], "{0!r} are no".format([[0, 1, 2, -1.0]]).replace("[", r"\[")),
             ("intensities", "CT", "'CT' are no intensities of CT"),
+            ("axes", [], r"\[\] are no axes of scans"),
+            ("axes", ["LPX"], r"\['LPX'\] are no axes of scans"),
+            ("axes", "LPS", "'LPS' are no axes of scans"),
             ("workers", "two", "'two' is not a whole number from 1"),
             ("workers", True, "True is not a whole number from 1"),
         ],
@@ -125,9 +128,10 @@ class TestFile:
         assert model_settings.load(model_dir)["image_kind"] == "scans"
 
     def test_a_model_of_an_earlier_release_has_none(self, stored, model_dir):
-        del stored["intensities"]
+        for name in LEARNED_SETTINGS:
+            del stored[name]
         model_settings.save(stored, model_dir)
-        assert model_settings.load(model_dir)["intensities"] is None
+        assert [model_settings.load(model_dir)[name] for name in LEARNED_SETTINGS] == [None] * len(LEARNED_SETTINGS)
 
     @pytest.mark.parametrize("content", ["", "{", "[]", "null"])
     def test_a_damaged_file_is_named(self, tmp_path, content):

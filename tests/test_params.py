@@ -45,13 +45,14 @@ def trained(tmp_path, run):
 
 class TestDefaults:
     def test_every_flag_has_a_key(self, run):
-        assert set(run("--data_dir task")) == set(FLAGS) | {"prediction_batch_size", "intensities"}
+        assert set(run("--data_dir task")) == set(FLAGS) | {"prediction_batch_size", "intensities", "axes"}
 
     def test_values_are_the_defaults(self, run, tmp_path):
         model_dir = str(tmp_path / "model")
         expected = {name: flag.default for name, flag in FLAGS.items()}
         expected.update(data_dir="task", model_dir=model_dir, log_dir=model_dir)
-        expected.update(cache_dir=os.path.join(model_dir, "cache"), prediction_batch_size=None, intensities=None)
+        expected.update(cache_dir=os.path.join(model_dir, "cache"), prediction_batch_size=None)
+        expected.update(intensities=None, axes=None)
         assert run("--data_dir task") == expected
 
     def test_is_json(self, run):
@@ -95,7 +96,7 @@ class TestStoredSettings:
         assert chosen["batch_size"] == 4
         assert (chosen["downscale_blocks"], chosen["upscale_blocks"]) == ([2, 3], [1, 3])
         assert chosen["data_dir"] is None
-        assert set(chosen) == set(FLAGS) | {"prediction_batch_size", "intensities"}
+        assert set(chosen) == set(FLAGS) | {"prediction_batch_size", "intensities", "axes"}
 
     @pytest.mark.parametrize("given, chosen", [("", None), (" --batch_size 7", 7)])
     def test_prediction_takes_the_batch_size_of_the_command_line_alone(self, run, trained, given, chosen):

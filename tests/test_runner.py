@@ -1,4 +1,5 @@
 import functools
+import json
 import os
 import shutil
 
@@ -19,16 +20,19 @@ from command_line import (
     read_image,
     read_json,
     run_here,
+    succeed_here,
     succeed_in_turn,
     voxels,
 )
 from shared_model import content, masks, run
-from synthetic import grid_of
+from synthetic import grid_of, write_image
 
 import main
 from utils import checkpoints, kept_copy, training
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
+from utils.notices import axes_of
+from utils.tasks import Case
 
 AUGMENTED = ("--augment_rotation", "15", "--augment_elastic", "1", "--augment_noise", "0.2", "--augment_gamma", "0.3")
 
@@ -205,6 +209,65 @@ class TestCheckpoints:
         assert last.startswith("main.py: error: {}: has no checkpoint that can be read (".format(copied.model_dir))
         assert checkpoint_steps(copied.model_dir) == before
         assert not os.path.exists(os.path.join(copied.model_dir, "eval"))
+
+
+AXES = "axes other than those of the training scans ("
+LARGER, CROPPED = "larger than the network's input of ", "structures outside the network's input of "
+
+
+def notices(*arguments):
+    """What a run tells of its scans, line by line."""
+    lines = succeed_here(*arguments + ("--threads", 1)).output.splitlines()
+    return [line for line in lines if line.startswith((AXES, LARGER, CROPPED))]
+
+
+@pytest.fixture(scope="module")
+def cropped(tmp_path_factory):
+    """A model that sees the middle of scans: flags for its task and folder, and what its training told."""
+    parent = tmp_path_factory.mktemp("cropped")
+    where = ("--data_dir", make_task(parent, training=6, test=1), "--model_dir", str(parent / "model"))
+    flags = SMALLEST + ("--fit", "pad", "--spacing", 0.7, 1.1, 2.9, "--train_epochs", 1, "--evaluate_every", 1)
+    return where, notices("--exec_mode", "train", *where + flags)
+
+
+class TestNotices:
+    def test_training_tells_of_structures_that_are_cropped(self, cropped):
+        (line,) = cropped[1]
+        assert line.startswith(CROPPED + "8 x 8 x 8 voxels of 0.7 x 1.1 x 2.9 mm: 6 of 6 cases lose voxels of them: ")
+
+    def test_evaluation_tells_of_those_of_the_held_out_cases(self, cropped):
+        lines = notices("--exec_mode", "evaluate", *cropped[0])
+        assert [line for line in lines if ": 2 of 2 cases lose voxels of them: " in line] != []
+        assert not any(line.startswith(LARGER) for line in lines)
+
+    def test_prediction_tells_of_larger_scans(self, cropped):
+        lines = notices("--exec_mode", "predict", *cropped[0])
+        (line,) = [line for line in lines if line.startswith(LARGER)]
+        assert ": 1 of 1 images, whose masks are background outside of it: case_06 (" in line
+
+    def test_prediction_tells_of_other_axes(self, copied, tmp_path):
+        axes = read_json(copied.model_dir, "params.json")["axes"]
+        training = read_json(copied.model_dir, "split.json")["training"]
+        images = [Case(name, os.path.join(copied.data_dir, "imagesTr", name + ".nii.gz"), None) for name in training]
+        assert axes == axes_of(images) == ["LPI", "LPS", "PLS", "RAS"]
+        whole = read_image(copied.data_dir, "imagesTs", "case_12.nii.gz")
+        whole.SetDirection([0, 0, 1, 1, 0, 0, 0, -1, 0])
+        turned = write_image(whole, tmp_path / "turned.nii.gz")
+        arguments = ("--exec_mode", "predict", "--model_dir", copied.model_dir, "--images", turned)
+        (line,) = notices(*arguments)
+        assert line.startswith(AXES + ", ".join(axes) + "): 1 of 1 scans, ") and ": turned (" in line
+        assert grid_of(read_image(copied.model_dir, "eval", "turned.nii.gz")) == grid_of(read_image(turned))
+        # What an earlier release has trained tells nothing of them.
+        path = os.path.join(copied.model_dir, "params.json")
+        stored = read_json(path)
+        del stored["axes"]
+        with open(path, "w") as file:
+            json.dump(stored, file)
+        assert notices(*arguments) == []
+
+    def test_nothing_is_told_of_scans_like_those_of_the_training(self, copied):
+        scan = os.path.join(copied.data_dir, "imagesTs", "case_12.nii.gz")
+        assert notices("--exec_mode", "predict", "--model_dir", copied.model_dir, "--images", scan) == []
 
 
 class TestTraining:

@@ -296,6 +296,16 @@ def wait_for_second_worker(process, model_dir):
     raise AssertionError("the workers did not come to the third epoch")
 
 
+class TestNotices:
+    def test_cropped_cases_of_all_workers_are_told_once(self, data_dir, tmp_path):
+        flags = SMALLEST + ("--fit", "pad", "--spacing", 0.7, 1.1, 2.9, "--train_epochs", 1, "--evaluate_every", 1)
+        folders = ("--data_dir", data_dir, "--model_dir", tmp_path / "model")
+        output = run_workers("--exec_mode", "train_and_evaluate", *flags + folders, variables=QUICK_START)
+        cases = TRAINED + HELD_OUT
+        for count in (cases, HELD_OUT):
+            assert output.count(": {0} of {0} cases lose voxels of them: ".format(count)) == 1
+
+
 class TestSlices:
     """U-Net: the workers have different numbers of slices."""
 

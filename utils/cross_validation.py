@@ -18,6 +18,8 @@ class CrossValidation(Runner):
     def train(self):
         """Train this worker's folds one after another, going on where an earlier run was stopped."""
         if self.workers.is_first:
+            # All cases are trained on, each in all folds but its own.
+            self._learn_axes(self.job.held_out)
             self._write_settings()
         try:
             for fold, runner in self._own_folds():
@@ -30,7 +32,6 @@ class CrossValidation(Runner):
             self.workers.wait_for_all()
             raise
         self._start_log()
-        # All cases are trained on, each in all folds but its own.
         self.record.read("training", self.job.held_out)
         self._attempt(self.record.write)
 

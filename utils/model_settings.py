@@ -70,8 +70,9 @@ FREE_WITHOUT_TRAINING = ("recipe", "train_epochs", "batch_size", "seed")
 TASK_SETTINGS = ("task", "labels", "modalities", "image_kind")
 # What the cases are: volumes, or stacks of 2-D images.
 SCANS, STACKS = IMAGE_KINDS = ("scans", "stacks")
-# What training learns from the cases, None where it learned nothing: that of `utils.ct_intensities`.
-LEARNED_SETTINGS = ("intensities",)
+# What training learns from the cases, None where it learned nothing: that of `utils.ct_intensities`, and the axes that
+# the scans have, such as ["LPS"].
+LEARNED_SETTINGS = ("intensities", "axes")
 # low, high, mean and deviation of a channel.
 FIGURES_OF_A_CHANNEL = 4
 # What models have known since the first release; what they lack of the others is as the reference recipe has it.
@@ -199,6 +200,9 @@ def _task_problem(name, value):
     if name == "intensities":
         fine = value is None or isinstance(value, list) and all(map(_is_channel, value))
         return None if fine else "{!r} are no intensities of CT".format(value)
+    if name == "axes":
+        fine = value is None or isinstance(value, list) and value and all(map(_are_axes, value))
+        return None if fine else "{!r} are no axes of scans".format(value)
     if name == "image_kind":
         return None if value in IMAGE_KINDS else "{!r} is none of {}".format(value, ", ".join(IMAGE_KINDS))
     if name == "task":
@@ -212,6 +216,11 @@ def _knows_intensities(stored):
     """Whether there is what the normalisation needs, for each channel; the folds of a model have it, each its own."""
     chosen = clipped_channels(stored["data_normalization"], stored["modalities"])
     return [channel is not None for channel in stored["intensities"] or [None] * len(chosen)] == chosen
+
+
+def _are_axes(value):
+    """Whether a value is what `utils.scans.axes_of` returns, or may."""
+    return isinstance(value, str) and len(value) == 3 and set(value) <= set("RLAPIS")
 
 
 def _is_channel(value):

@@ -6,9 +6,21 @@ From the task to the report: task -> cases -> kept volumes -> batches -> probabi
 import functools
 import os
 
+import numpy as np
+
 import dllogger
 from model.model_fn import model_fn
-from utils import checkpoints, data_loader, model_folder, model_settings, predictions, report, run_log, split
+from utils import (
+    checkpoints,
+    data_loader,
+    model_folder,
+    model_settings,
+    notices,
+    predictions,
+    report,
+    run_log,
+    split,
+)
 from utils.case_table import gathered, measures_of
 from utils.errors import UserError, together, unusable
 from utils.hooks.evaluation_hook import best_step
@@ -73,6 +85,8 @@ class Runner(Training):
         self._preparation = Preparation(self.params, self.workers, self._progress)
         # Of the intensities, for each of the models that predict together.
         self._changes = None
+        # The share of the structures of cases that were read, by their names, that cropping takes away.
+        self._cropped = {}
         self._problems = []
         self.record = RunRecord(
             functools.partial(about_run, version(), self.workers.size), self.model_dir, self.workers
@@ -99,13 +113,32 @@ class Runner(Training):
         if self.workers.is_first:
             say(text)
 
+    def _tell(self, lines):
+        """Say what a function returns, which the first worker alone calls."""
+        for line in lines() if self.workers.is_first else ():
+            say(line)
+
+    def _note(self, kept):
+        """Take down what is known of a case that was read, a ``Kept``."""
+        self.record.note(kept)
+        self._cropped[kept.case.name] = kept.cropped
+
+    def _tell_cropped(self, cases):
+        """Tell of those cases, whichever worker has read them, whose structures are cropped; all come here together."""
+        rows = [[number, self._cropped.get(case.name, 0.0)] for number, case in enumerate(cases)]
+        everyones = self.workers.gather(np.reshape([row for row in rows if row[1]], [-1, 2]))
+        shares = [(cases[int(number)], share) for number, share in everyones]
+        self._tell(lambda: notices.of_structures(shares, self._preparation.settings, len(cases)))
+
     def _progress(self, *arguments, **options):
         return (Progress if self.workers.is_first else Silence)(*arguments, **options)
 
     def evaluate(self):
         """Score the held-out cases: the probabilities on the network's grid, and the masks written."""
+        self._tell(lambda: notices.of_scans(self.job.held_out, self.params["axes"]))
         writer = self._mask_writer()
         scores, errors = self.scored(writer)
+        self._tell_cropped(self.job.held_out)
         self._leave_out(errors, self.job.held_out)
         scores = self._everyones(scores, report.kind_of(self.job.held_out), self.job.held_out)
         contents = self.record.read("held_out", self.job.held_out)
@@ -144,6 +177,7 @@ class Runner(Training):
     def take_over(self, other):
         """Record what another ``Runner`` did as of this run, and tell at its end what went wrong there."""
         self.record.take_over(other.record)
+        self._cropped.update(other._cropped)
         self._problems += other._problems
 
     def _attempt(self, write, *arguments):
@@ -177,6 +211,8 @@ class Runner(Training):
         if not self.job.predicted:
             self._say("--data_dir {}: lists no test images, nothing to predict".format(self.params["data_dir"]))
             return
+        settings = self._preparation.settings
+        self._tell(lambda: notices.of_scans(self.job.predicted, self.params["axes"], settings))
         cases = self.workers.share(self.job.predicted)
         writer = self._mask_writer()
 
@@ -216,7 +252,7 @@ class Runner(Training):
         """What ``use`` makes of the (Kept, probabilities) of each case, in order, and UserErrors of the others."""
         weights = self._checkpoints(self._say)
         estimator = self._estimator(self.model_dir, weights=weights)
-        pipeline = Pipeline(self.params, self._preparation, estimator, weights[0], self.record.note)
+        pipeline = Pipeline(self.params, self._preparation, estimator, weights[0], self._note)
         with self._progress(len(cases), description, "cases") as progress:
             results, errors, trouble = pipeline.use_each(cases, use, progress)
         if trouble and not results and self.workers.launched == 1:

@@ -16,6 +16,7 @@ from utils import (
     interruption,
     model_folder,
     model_settings,
+    notices,
     scans,
     split,
     unfinished,
@@ -25,6 +26,7 @@ from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.stopping_hook import StoppingHook
 from utils.hooks.training_hook import TrainingHook
+from utils.modes import uses_held_out
 from utils.normalization import clipped_channels
 from utils.predicting import batch_size_of
 
@@ -45,6 +47,7 @@ class Training:
         """
         self._learn_intensities()
         if self.workers.is_first:
+            self._learn_axes(self.job.training)
             self._write_settings()
             self._write_split()
         volumes, held_out = self._preparation.training_volumes(self.job)
@@ -60,7 +63,10 @@ class Training:
                 "{}: has been trained for {} epochs already".format(self.model_dir, first_step // plan.steps_per_epoch)
             )
             return
-        self.record.training(self.job, volumes.kept + held_out.kept, goes_on=first_step > 0)
+        kept = volumes.kept + held_out.kept
+        self.record.training(self.job, kept, goes_on=first_step > 0)
+        self._cropped.update((one.case.name, one.cropped) for one in kept)
+        self._tell_cropped(self.job.training + (self.job.held_out if uses_held_out(self.params) else ()))
         diverged = functools.partial(self._diverged, plan, items)
         done = {"initial": plan.items_before(first_step)}
         with self._progress(plan.items_before(last_step), "training", "images", **done) as progress:
@@ -82,6 +88,10 @@ class Training:
                 self._say(line)
         elif known is None and any(clipped_channels("auto", self.params["modalities"])):
             self._say("CT is normalised scan by scan: a model with --data_normalization auto would go by its numbers")
+
+    def _learn_axes(self, cases):
+        if self.params["axes"] is None:
+            self.params["axes"] = notices.axes_of(cases)
 
     def _training_hooks(self, plan, progress, held_out, stopping, state, diverged):
         """All hooks, in the order in which they are to act; the first worker keeps checkpoints, the others nothing."""
