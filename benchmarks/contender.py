@@ -114,7 +114,7 @@ def _serve(built, answers):
         memory = sum(row[0] for row in workers.gather([[resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]]))
         if workers.rank == 0:
             rate = built.work[number] * count * workers.size / slowest
-            _write(answers, {"rate": rate, "steps": count, "seconds": slowest, "peak_megabytes": memory / 1024.0})
+            _write(answers, {"rate": rate, "steps": count, "seconds": slowest, "peak_megabytes": memory * 1024 / 1e6})
 
 
 def _warm_up(step, workers):

@@ -170,7 +170,8 @@ def residual_block(volume, depth, settings, training):
         with tf.variable_scope("convolution_{}".format(number)):
             volume = convolution(volume, filters, settings.convolution_size, normalisation(settings, training))
             if number == depth:
-                volume += shortcut
+                # Not ``+``, whose gradient looks for axes to sum over where the number of images is open.
+                volume = tf.add_n([volume, shortcut])
             volume = activation(volume, settings)
     return volume
 

@@ -72,9 +72,10 @@ class Interrupted(TrainingPlan):
 
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
-        if name == "_epoch" and value is not None:
+        if name == "_epochs" and value:
             self.interruptions += 1
-            object.__setattr__(self, name, (value[0] + 1000, value[1][::-1], value[2]))
+            epoch, order, changes = value[0]
+            object.__setattr__(self, name, ((epoch + 1000, order[::-1], changes),))
 
 
 class TestVolumes:
@@ -152,9 +153,21 @@ class TestOrder:
 
     def test_another_thread_may_ask_for_another_epoch_meanwhile(self):
         plan, undisturbed = Interrupted([6], 6, 7, NONE), plan_of(6, 6, 7, NONE)
-        for epoch in (0, 1, 0, 2):
+        for epoch in (0, 1, 2, 0):
             assert order(plan, epoch) == order(undisturbed, epoch)
         assert plan.interruptions == 4
+
+    def test_an_epoch_is_drawn_once_while_the_next_is_read_ahead(self):
+        drawn = []
+
+        def order_of(random):
+            drawn.append(random)
+            return random.permutation(6)
+
+        plan = TrainingPlan([6], 2, 7, NONE, order=order_of)
+        for step in (0, 1, 3, 2, 4, 2, 5):
+            plan.batch(step)
+        assert len(drawn) == 2
 
     def test_reaches_over_the_whole_set(self):
         places = [order(plan_of(40, 2, 7, NONE), epoch).index(0) for epoch in range(40)]

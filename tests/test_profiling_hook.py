@@ -7,12 +7,14 @@ from utils.tf_runtime import tf
 WARMUP, STEPS, BATCH = 3, 40, 4
 SECONDS = np.random.RandomState(0).gamma(2.0, 0.05, WARMUP + STEPS)
 SECONDS[:WARMUP] += 10.0
+WAITED = 30.0
 LATENCIES = ["latency_mean", "latency_90", "latency_95", "latency_99"]
 
 
 def measured(mode="train", **options):
-    """A hook that has followed a session whose steps took SECONDS."""
-    clock = iter(np.cumsum(np.concatenate([[5.0], SECONDS]))).__next__
+    """A hook that has followed a session whose steps took SECONDS, and that waited for others before the measured."""
+    moments = np.cumsum(np.concatenate([[5.0], SECONDS[:WARMUP], [WAITED], SECONDS[WARMUP:]]))
+    clock = iter(moments).__next__
     hook = ProfilingHook(mode, BATCH, WARMUP, STEPS, clock=clock, **options)
     with tf.Graph().as_default():
         operation = tf.assign_add(tf.train.create_global_step(), 1)
@@ -48,7 +50,7 @@ class TestOneWorker:
 
 
 class TestSeveralWorkers:
-    def test_rates_add_up_and_latencies_are_over_all_steps(self, logged):
+    def test_all_are_done_with_the_slowest_and_latencies_are_over_all_steps(self, logged):
         rows = []
 
         def gather(own):
@@ -56,11 +58,12 @@ class TestSeveralWorkers:
             return np.concatenate([own, 3.0 * own])
 
         figures = measured(gather=gather).figures
-        (own,) = rows
+        waited, own = rows
+        assert waited.shape == (1, 1)
         assert (own.shape, own.dtype) == ((1, STEPS), np.float64)
         alone = BATCH * STEPS / SECONDS[WARMUP:].sum()
         assert figures["workers"] == 2
-        assert figures["images_per_second"] == pytest.approx(alone + alone / 3.0)
+        assert figures["images_per_second"] == pytest.approx(2 * alone / 3.0)
         everyones = np.concatenate([SECONDS[WARMUP:], 3.0 * SECONDS[WARMUP:]])
         assert [figures[name] for name in LATENCIES] == pytest.approx(latencies(everyones))
 

@@ -103,15 +103,17 @@ class TrainingPlan:
         self.steps_per_epoch = -(-max(self.shares) // batch_size)
         self._order = order or (lambda random: random.permutation(self.count))
         self._seed = [seed, rank] if len(self.shares) > 1 else [seed]
-        self._epoch = None
+        self._epochs = ()
 
     def _draw(self, epoch):
         # Several threads ask at once: what one returns must not be what another has just drawn.
-        drawn = self._epoch
-        if drawn is None or drawn[0] != epoch:
+        drawn = next((known for known in self._epochs if known[0] == epoch), None)
+        if drawn is None:
             random = np.random.RandomState(self._seed + [epoch])
             order = self._order(random)
-            drawn = self._epoch = (epoch, order, draws(self.augmentation, self.count, random))
+            drawn = epoch, order, draws(self.augmentation, self.count, random)
+            # Two are kept, since what reads ahead is in the next epoch before this one is over.
+            self._epochs = (drawn,) + self._epochs[:1]
         return drawn[1:]
 
     def batch(self, step):

@@ -83,6 +83,8 @@ class Runner(Training):
         self.model_dir = params["model_dir"]
         self.structures = job.description["labels"][1:]
         self._preparation = Preparation(self.params, self.workers, self._progress)
+        # The checkpoints that the last evaluation or prediction of this run was made with.
+        self._weights = None
         # Of the intensities, for each of the models that predict together.
         self._changes = None
         # The share of the structures of cases that were read, by their names, that cropping takes away.
@@ -202,7 +204,9 @@ class Runner(Training):
 
     def _used(self):
         """What the masks were made with, for the files of their scores."""
-        steps = [checkpoints.step_of(checkpoint) for checkpoint in self._checkpoints(tell=lambda text: None)]
+        # Found already, but where the runners of the folds have made the masks.
+        weights = self._weights or self._checkpoints(tell=lambda text: None)
+        steps = [checkpoints.step_of(checkpoint) for checkpoint in weights]
         used = {"which": self.params["checkpoint"], "step": steps if self.params["folds"] else steps[0]}
         return {"checkpoint": used, "made_with": model_settings.mask_settings(self.params)}
 
@@ -250,7 +254,7 @@ class Runner(Training):
 
     def _use_each(self, cases, use, description):
         """What ``use`` makes of the (Kept, probabilities) of each case, in order, and UserErrors of the others."""
-        weights = self._checkpoints(self._say)
+        weights = self._weights = self._checkpoints(self._say)
         estimator = self._estimator(self.model_dir, weights=weights)
         pipeline = Pipeline(self.params, self._preparation, estimator, weights[0], self._note)
         with self._progress(len(cases), description, "cases") as progress:

@@ -19,7 +19,8 @@ class ProfilingHook(tf.train.SessionRunHook):
         warmup_steps: steps at the start that are left out.
         benchmark_steps: steps that are measured.
         clock: function () -> seconds.
-        gather: function from this worker's row, float64 [1, steps], to those of all workers, [workers, steps].
+        gather: function from this worker's row, float64 [1, n], to those of all workers, [workers, n]; the workers wait
+            for one another in it.
 
     After the run ``figures`` holds ``workers``, ``images_per_second`` and, in ms, ``latency_mean`` and
     ``latency_90``, ``latency_95`` and ``latency_99``: true percentiles of the measured step times.
@@ -40,6 +41,10 @@ class ProfilingHook(tf.train.SessionRunHook):
     def before_run(self, run_context):
         if not self._ends:
             self._ends.append(self._clock())
+        if len(self._ends) == self.warmup_steps + 1:
+            # All measure at the same time, so that their rates add up.
+            self._gather(np.zeros([1, 1]))
+            self._ends[-1] = self._clock()
 
     def after_run(self, run_context, run_values):
         self._ends.append(self._clock())
@@ -54,13 +59,13 @@ class ProfilingHook(tf.train.SessionRunHook):
 def step_figures(seconds, batch_size):
     """Images per second of all workers, and latencies in ms, of step times in seconds, float64 [workers, steps].
 
-    The workers run at the same time, each with batches of its own: their rates add up.
+    The workers begin at the same time, each with batches of its own: all are done when the slowest is.
     """
     seconds = np.atleast_2d(seconds)
     workers, steps = seconds.shape
     figures = {
         "workers": workers,
-        "images_per_second": float(np.sum(batch_size * steps / np.sum(seconds, axis=1))),
+        "images_per_second": float(workers * batch_size * steps / np.max(np.sum(seconds, axis=1))),
         "latency_mean": 1000.0 * float(np.mean(seconds)),
     }
     for percentile in PERCENTILES:
