@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Measures this recipe beside the original's graph, PyTorch and the machine's limit, by turns in one run."""
+"""Measures this recipe beside the original's graph, PyTorch and the machine's limit, by turns in one run.
+
+On the processor's cores, whatever GPUs there are; those are measured by examples/vnet_benchmark.py.
+"""
 
 import argparse
 import json
@@ -16,7 +19,7 @@ from benchmarks.child import ContenderFailed
 from benchmarks.network import Network
 from benchmarks.turns import Turns
 from examples import launching
-from utils import hardware
+from utils import hardware, provenance
 from utils.errors import UserError, refuse
 from utils.files import replace_on_success, write_json_atomically
 from utils.plain_parser import PlainParser
@@ -117,10 +120,14 @@ def _prepare(folder):
 def run(options):
     """Measures and writes; raises UserError where no cell could be measured, or a file not be written."""
     start = time.monotonic()
+    # PyTorch is measured on the processor, and so is the limit.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with Turns(options.cells, lambda *which: command(options, *which), options.network, _say) as turns:
         rounds = _rounds(turns, options, start)
         found = figures.Figures(turns.rates, options.network)
         circumstances = {
+            "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+            "revision": provenance.revision(),
             "versions": turns.versions,
             "python": platform.python_version(),
             "hardware": hardware.describe(),

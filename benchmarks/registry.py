@@ -6,7 +6,6 @@ from typing import NamedTuple, Optional, Tuple
 
 from utils.environment import available_cores
 from utils.errors import UserError
-from utils.hardware import gpu_names
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TORCH_PYTHON = os.path.join(PROJECT, ".venv-torch", "bin", "python")
@@ -23,7 +22,7 @@ class Contender(NamedTuple):
         module: module of `benchmarks` that builds it.
         precision: "float32" or "bfloat16", the products its arithmetic consists of; None for both.
         kinds: what it does: "train", "predict", "product".
-        per_core: whether a worker for each core (or GPU) is started rather than one for all.
+        per_core: whether a worker for each core is started rather than one for all.
         torch: whether it runs in PyTorch's environment.
         biases: whether its convolutions have biases that batch norm undoes; None where it has no network.
     """
@@ -101,4 +100,4 @@ def _matches(cell, pattern):
 
 def workers(contender):
     """Returns how many workers a contender is started in."""
-    return (len(gpu_names()) or available_cores()) if contender.per_core else 1
+    return available_cores() if contender.per_core else 1
