@@ -12,7 +12,17 @@ from command_line import PROJECT
 from networks import random_volume
 
 from utils import tf_runtime
-from utils.tf_runtime import RUNTIME, convolve, cpu_mixed_precision, gpus, relu, scale_loss, tf, version
+from utils.tf_runtime import (
+    RUNTIME,
+    convolve,
+    cpu_mixed_precision,
+    gpu_mixed_precision,
+    gpus,
+    relu,
+    scale_loss,
+    tf,
+    version,
+)
 
 PLACES = ["model/*.py", "utils/**/*.py", "main.py", "dllogger/*.py", "download_dataset.py", "examples/*.py"]
 PLACES += ["benchmarks/*.py"]
@@ -159,6 +169,15 @@ class TestMixedPrecision:
         switched_on = cpu_mixed_precision(config)
         assert switched_on == (RUNTIME == "tf2")
         assert (config != tf.ConfigProto()) == switched_on
+
+    @pytest.mark.parametrize("nvidia", [False, True])
+    def test_on_gpus_is_asked_for_where_the_build_is_not_nvidias(self, monkeypatch, nvidia):
+        config = tf.ConfigProto()
+        monkeypatch.setattr(tf_runtime, "_NVIDIA_BUILD", nvidia)
+        gpu_mixed_precision(config)
+        rewrites = config.graph_options.rewrite_options
+        assert rewrites.auto_mixed_precision == (rewrites.DEFAULT if nvidia else rewrites.ON)
+        assert (config == tf.ConfigProto()) == nvidia
 
     def test_nvidias_build_is_not_asked_twice(self, graph, monkeypatch):
         optimizer = tf.train.GradientDescentOptimizer(1.0)

@@ -13,7 +13,17 @@ import os
 
 import tensorflow.compat.v1 as tf
 
-__all__ = ["RUNTIME", "convolve", "cpu_mixed_precision", "gpus", "relu", "scale_loss", "tf", "version"]
+__all__ = [
+    "RUNTIME",
+    "convolve",
+    "cpu_mixed_precision",
+    "gpu_mixed_precision",
+    "gpus",
+    "relu",
+    "scale_loss",
+    "tf",
+    "version",
+]
 
 tf.logging.set_verbosity(tf.logging.ERROR)
 tf.disable_v2_behavior()
@@ -47,6 +57,16 @@ def cpu_mixed_precision(session_config):
     return True
 
 
+def gpu_mixed_precision(session_config):
+    """Switch TensorFlow's float16 rewrite for GPUs on in a ``tf.ConfigProto``.
+
+    NVIDIA's build does it by itself once TF_ENABLE_AUTO_MIXED_PRECISION is set, and must not be asked twice.
+    """
+    if not _NVIDIA_BUILD:
+        rewrites = session_config.graph_options.rewrite_options
+        rewrites.auto_mixed_precision = rewrites.ON
+
+
 def convolve(images, kernel, stride=1, padding="same"):
     """2-D or 3-D convolution with a square or cubic kernel [S, S, C, F] or [S, S, S, C, F].
 
@@ -78,10 +98,9 @@ def _relu_gradient(operation, gradient):
 
 
 def scale_loss(optimizer):
-    """Wrap an optimizer for float16 on GPUs: graph rewrite and dynamic loss scaling.
+    """Wrap an optimizer for float16 on GPUs: dynamic loss scaling, and the graph rewrite of ``gpu_mixed_precision``.
 
-    NVIDIA's build does both by itself once TF_ENABLE_AUTO_MIXED_PRECISION is set, and must not be asked
-    twice; every other build is asked here.
+    NVIDIA's build does both by itself, as there.
     """
     if _NVIDIA_BUILD:
         return optimizer
