@@ -18,6 +18,7 @@ from utils.tf_runtime import (
     cpu_mixed_precision,
     gpu_mixed_precision,
     gpus,
+    normalise,
     relu,
     scale_loss,
     tf,
@@ -161,6 +162,39 @@ class TestConvolve:
         result = convolve(relu(tf.nn.bias_add(convolve(image, first), tf.zeros([16]))), second, padding=padding)
         assert result.shape.as_list() == [2] + 2 * [side if padding == "same" else side - size + 1] + [16]
         check_gradients(session, result, [first, second])
+
+
+class TestNormalise:
+    def parts(self, images):
+        """What it makes of images, and the gradients of a weighted sum of that."""
+        channels = images.shape[-1]
+        sources = [tf.constant(images), tf.linspace(0.5, 2.0, channels), tf.linspace(-1.0, 1.0, channels)]
+        made = normalise(*sources, epsilon=1e-3)
+        assert made[0].shape.as_list() == list(images.shape)
+        return list(made) + tf.gradients(made[0] * random_volume(*images.shape)[::-1], sources)
+
+    def dimensions(self, graph):
+        return [found.inputs[0].shape.ndims for found in graph.get_operations() if found.type == "FusedBatchNormV3"]
+
+    def test_is_the_same_with_and_without_gpus(self, session, graph, monkeypatch):
+        volume = 3.0 + 2.0 * random_volume(3, 4, 2, 6, 5)
+        both = []
+        for found in ([], ["/physical_device:GPU:0"]):
+            monkeypatch.setattr(tf_runtime, "gpus", lambda found=found: found)
+            both.append(self.parts(volume))
+        assert self.dimensions(graph) == [4, 5 if RUNTIME == "tf2" else 4]
+        for one, other in zip(*session.run(both)):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("found", [[], ["/physical_device:GPU:0"]])
+    def test_of_images_equals_that_of_a_volume_of_one_slice(self, session, graph, monkeypatch, found):
+        monkeypatch.setattr(tf_runtime, "gpus", lambda: found)
+        images = 3.0 + 2.0 * random_volume(3, 4, 6, 5)
+        of_images, of_volumes = session.run([self.parts(images), self.parts(images[..., np.newaxis, :])])
+        assert self.dimensions(graph)[0] == 4
+        for one, other in zip(of_images[1:3], of_volumes[1:3]):
+            np.testing.assert_allclose(one, other, rtol=1e-4)
+        np.testing.assert_allclose(of_images[0], of_volumes[0][..., 0, :], rtol=1e-4, atol=1e-5)
 
 
 class TestMixedPrecision:

@@ -19,6 +19,7 @@ __all__ = [
     "cpu_mixed_precision",
     "gpu_mixed_precision",
     "gpus",
+    "normalise",
     "relu",
     "scale_loss",
     "tf",
@@ -82,6 +83,23 @@ def convolve(images, kernel, stride=1, padding="same"):
         margin = [size // 2, size // 2]
         images, padding = tf.pad(images, [[0, 0], margin, margin, margin, [0, 0]]), "valid"
     return operation(images, kernel, strides, padding=padding.upper())
+
+
+def normalise(images, scale, offset, epsilon):
+    """Batch normalisation of images [N, X, Y, C] or volumes [N, X, Y, Z, C] by the fused kernel.
+
+    ``scale`` and ``offset`` are [C]. Same shape out, then the mean and the unbiased variance of each channel, [C] both.
+
+    A volume is viewed as [N * X, Y, Z, C], since the statistics do not care which axes they run over: the kernels of
+    tf1, and the oneDNN kernels of both, take four dimensions only. Not on the GPUs of tf2: there float32 convolutions
+    put the channels first, and a view of other dimensions between them costs a transpose on either side.
+    """
+    if RUNTIME == "tf2" and images.shape.ndims == 5 and gpus():
+        return tf.nn.fused_batch_norm(images, scale, offset, epsilon=epsilon, data_format="NDHWC")
+    shape = images.shape.as_list()
+    flat = tf.reshape(images, [-1] + shape[-3:])
+    flat, mean, variance = tf.nn.fused_batch_norm(flat, scale, offset, epsilon=epsilon)
+    return tf.reshape(flat, [-1] + shape[1:]), mean, variance
 
 
 def relu(values):
