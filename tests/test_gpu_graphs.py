@@ -1,7 +1,13 @@
 """What becomes of the training graph on a GPU, as far as TensorFlow for CPUs shows it."""
 
+import json
+import os
+import subprocess
+import sys
+
 import gpu_graphs
 import pytest
+from command_line import PROJECT
 
 from utils import tf_runtime
 from utils.tf_runtime import RUNTIME
@@ -36,3 +42,17 @@ class TestFloat32:
         gpu_graphs.pretend_a_gpu(monkeypatch.setattr)
         monkeypatch.setattr(tf_runtime, "gpus", list)
         assert self.transposed(network) > 26
+
+
+def test_with_amp_all_convolutions_and_their_gradients_are_float16(network):
+    given = {name: value for name, value in dict(network, amp=True).items() if name != "wrap_optimizer"}
+    finished = subprocess.run(
+        [sys.executable, gpu_graphs.__file__, json.dumps(given)],
+        env=dict(os.environ, PYTHONPATH=PROJECT),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+    expected = {"Conv3D float16": 9, "Conv3DBackpropFilterV2 float16": 9, "Conv3DBackpropInputV2 float16": 8}
+    assert convolutions(json.loads(finished.stdout)) == expected
