@@ -25,9 +25,9 @@ GPUS_HELP = (
 )
 # Workers on other machines get these of this environment; those on this machine have all of it.
 PASSED_ON = re.compile(
-    r"PATH|LD_LIBRARY_PATH|PYTHONPATH|(HOROVOD|NCCL|XLA|OMP|KMP)_\w+"
+    r"PATH|LD_LIBRARY_PATH|PYTHONPATH|(HOROVOD|NCCL|XLA|OMP|KMP)_\w+|NVIDIA_TF32_OVERRIDE"
     # Not all of TF_: Terraform's variables, which may hold secrets, begin so too.
-    r"|TF_(AUTO|CPP|CUDNN|DETERMINISTIC|DISABLE|ENABLE|FORCE|GPU|NUM|ONEDNN|XLA)_\w+"
+    r"|TF_(AUTO|CPP|CUDNN|DETERMINISTIC|DISABLE|ENABLE|FORCE|GPU|NUM|ONEDNN|USE|XLA)_\w+"
 )
 
 

@@ -8,7 +8,7 @@ its activation, normalisation, padding and initial weights counts, that of ``mod
 
 import zlib
 
-from utils.tf_runtime import convolve, relu, tf
+from utils.tf_runtime import convolve, normalise, relu, tf
 
 BATCH_NORM_MOMENTUM = 0.99
 BATCH_NORM_EPSILON = 1e-3
@@ -80,19 +80,15 @@ def biased(convolve, kernel, filters_axis):
 def batch_normalised(convolve, kernel, filters_axis):
     """The convolution, normalised over N, X, Y, Z (Ioffe and Szegedy 2015).
 
-    A volume is viewed as [N * X, Y, Z, C], because the fused kernels of both runtimes take four
-    dimensions and the statistics do not care which axes they run over. Each step moves the moving
-    statistics by a hundredth towards the batch's mean and unbiased variance.
+    Each step moves the moving statistics by a hundredth towards the batch's mean and unbiased variance.
     """
     volume = convolve(kernel)
     scale, offset, moving_mean, moving_variance = _normalising_variables(kernel.shape[filters_axis].value)
-    shape = volume.shape.as_list()
-    flat = tf.reshape(volume, [-1] + shape[-3:])
-    flat, mean, variance = tf.nn.fused_batch_norm(flat, scale, offset, epsilon=BATCH_NORM_EPSILON)
+    volume, mean, variance = normalise(volume, scale, offset, BATCH_NORM_EPSILON)
     for moving, current in ((moving_mean, mean), (moving_variance, variance)):
         update = tf.assign_sub(moving, (moving - current) * (1.0 - BATCH_NORM_MOMENTUM))
         tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
-    return tf.reshape(flat, [-1] + shape[1:])
+    return volume
 
 
 def folded(convolve, kernel, filters_axis):

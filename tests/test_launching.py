@@ -71,6 +71,19 @@ class TestMpirun:
         passed = [command[place + 1] for place, word in enumerate(command) if word == "-x"]
         assert passed == ["LD_LIBRARY_PATH", "NCCL_DEBUG", "PATH", "TF_XLA_FLAGS"]
 
+    @pytest.mark.parametrize(
+        "name",
+        ["NVIDIA_TF32_OVERRIDE", "TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT", "TF_GPU_THREAD_MODE", "NCCL_DEBUG"],
+    )
+    def test_passes_on_what_sets_how_gpus_compute(self, machine, name):
+        machine.environment[name] = "1"
+        assert "-x {} ".format(name) in " ".join(launched(machine, "--gpus", 2))
+
+    @pytest.mark.parametrize("name", ["TF_VAR_USE_KEY", "TF_USER", "NVIDIA_API_KEY", "NVIDIA_TF32_OVERRIDES"])
+    def test_passes_on_nothing_of_a_similar_name(self, machine, name):
+        machine.environment[name] = "1"
+        assert name not in launched(machine, "--gpus", 2)
+
     def test_root_is_allowed_only_where_it_is_root(self, machine):
         assert ("--allow-run-as-root" in launched(machine, "--gpus", 2)) == (os.geteuid() == 0)
 

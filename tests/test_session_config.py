@@ -3,7 +3,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from utils import environment, hardware, session_config
+from utils import environment, hardware, session_config, tf_runtime
 from utils.tf_runtime import RUNTIME, tf
 from utils.workers import Workers
 
@@ -40,6 +40,10 @@ def with_gpu(monkeypatch):
 def bfloat16(found):
     """The rewriter's setting; 0 is the default, also where TensorFlow has none."""
     return getattr(found.graph_options.rewrite_options, "auto_mixed_precision_onednn_bfloat16", 0)
+
+
+def float16(found):
+    return found.graph_options.rewrite_options.auto_mixed_precision
 
 
 def jit_level(found):
@@ -105,9 +109,24 @@ class TestMixedPrecision:
         found, notice = config(amp=True)
         assert bfloat16(found) != REWRITER_ON and notice is None
 
+    def test_on_a_gpu_is_float16_whatever_the_session_does(self, config, with_gpu, monkeypatch):
+        monkeypatch.setattr(tf_runtime, "_NVIDIA_BUILD", False)
+        assert float16(config(amp=True)[0]) == REWRITER_ON
+
+    def test_on_a_gpu_nvidias_build_sees_to_it_by_itself(self, config, with_gpu, monkeypatch):
+        monkeypatch.setattr(tf_runtime, "_NVIDIA_BUILD", True)
+        assert config(amp=True)[0] == config(amp=False)[0]
+
+    def test_on_a_cpu_there_is_no_float16(self, config, without_gpu):
+        assert float16(config(amp=True)[0]) == 0
+
     def test_is_off_without_the_flag(self, config, without_gpu):
         found, notice = config(amp=False)
         assert bfloat16(found) != REWRITER_ON and notice is None
+
+    def test_is_off_on_a_gpu_without_the_flag(self, config, with_gpu):
+        found, notice = config(amp=False)
+        assert float16(found) == 0 and notice is None
 
 
 class TestGpus:

@@ -12,7 +12,18 @@ from command_line import PROJECT
 from networks import random_volume
 
 from utils import tf_runtime
-from utils.tf_runtime import RUNTIME, convolve, cpu_mixed_precision, gpus, relu, scale_loss, tf, version
+from utils.tf_runtime import (
+    RUNTIME,
+    convolve,
+    cpu_mixed_precision,
+    gpu_mixed_precision,
+    gpus,
+    normalise,
+    relu,
+    scale_loss,
+    tf,
+    version,
+)
 
 PLACES = ["model/*.py", "utils/**/*.py", "main.py", "dllogger/*.py", "download_dataset.py", "examples/*.py"]
 PLACES += ["benchmarks/*.py"]
@@ -153,12 +164,54 @@ class TestConvolve:
         check_gradients(session, result, [first, second])
 
 
+class TestNormalise:
+    def parts(self, images):
+        """What it makes of images, and the gradients of a weighted sum of that."""
+        channels = images.shape[-1]
+        sources = [tf.constant(images), tf.linspace(0.5, 2.0, channels), tf.linspace(-1.0, 1.0, channels)]
+        made = normalise(*sources, epsilon=1e-3)
+        assert made[0].shape.as_list() == list(images.shape)
+        return list(made) + tf.gradients(made[0] * random_volume(*images.shape)[::-1], sources)
+
+    def dimensions(self, graph):
+        return [found.inputs[0].shape.ndims for found in graph.get_operations() if found.type == "FusedBatchNormV3"]
+
+    def test_is_the_same_with_and_without_gpus(self, session, graph, monkeypatch):
+        volume = 3.0 + 2.0 * random_volume(3, 4, 2, 6, 5)
+        both = []
+        for found in ([], ["/physical_device:GPU:0"]):
+            monkeypatch.setattr(tf_runtime, "gpus", lambda found=found: found)
+            both.append(self.parts(volume))
+        assert self.dimensions(graph) == [4, 5 if RUNTIME == "tf2" else 4]
+        for one, other in zip(*session.run(both)):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("found", [[], ["/physical_device:GPU:0"]])
+    def test_of_images_equals_that_of_a_volume_of_one_slice(self, session, graph, monkeypatch, found):
+        monkeypatch.setattr(tf_runtime, "gpus", lambda: found)
+        images = 3.0 + 2.0 * random_volume(3, 4, 6, 5)
+        of_images, of_volumes = session.run([self.parts(images), self.parts(images[..., np.newaxis, :])])
+        assert self.dimensions(graph)[0] == 4
+        for one, other in zip(of_images[1:3], of_volumes[1:3]):
+            np.testing.assert_allclose(one, other, rtol=1e-4)
+        np.testing.assert_allclose(of_images[0], of_volumes[0][..., 0, :], rtol=1e-4, atol=1e-5)
+
+
 class TestMixedPrecision:
     def test_on_cpus_comes_with_the_second_runtime(self):
         config = tf.ConfigProto()
         switched_on = cpu_mixed_precision(config)
         assert switched_on == (RUNTIME == "tf2")
         assert (config != tf.ConfigProto()) == switched_on
+
+    @pytest.mark.parametrize("nvidia", [False, True])
+    def test_on_gpus_is_asked_for_where_the_build_is_not_nvidias(self, monkeypatch, nvidia):
+        config = tf.ConfigProto()
+        monkeypatch.setattr(tf_runtime, "_NVIDIA_BUILD", nvidia)
+        gpu_mixed_precision(config)
+        rewrites = config.graph_options.rewrite_options
+        assert rewrites.auto_mixed_precision == (rewrites.DEFAULT if nvidia else rewrites.ON)
+        assert (config == tf.ConfigProto()) == nvidia
 
     def test_nvidias_build_is_not_asked_twice(self, graph, monkeypatch):
         optimizer = tf.train.GradientDescentOptimizer(1.0)

@@ -2,7 +2,7 @@
 
 from utils import hardware
 from utils.environment import threads
-from utils.tf_runtime import cpu_mixed_precision, gpus, tf
+from utils.tf_runtime import cpu_mixed_precision, gpu_mixed_precision, gpus, tf
 
 
 def session_config(params, workers):
@@ -22,6 +22,9 @@ def session_config(params, workers):
         config.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
     if params["amp"] and not gpus():
         return config, _mixed_precision_notice(cpu_mixed_precision(config))
+    if params["amp"]:
+        # Training's optimizer asks for it too, where it is wrapped; evaluation and prediction have none.
+        gpu_mixed_precision(config)
     return config, None
 
 

@@ -13,7 +13,18 @@ import os
 
 import tensorflow.compat.v1 as tf
 
-__all__ = ["RUNTIME", "convolve", "cpu_mixed_precision", "gpus", "relu", "scale_loss", "tf", "version"]
+__all__ = [
+    "RUNTIME",
+    "convolve",
+    "cpu_mixed_precision",
+    "gpu_mixed_precision",
+    "gpus",
+    "normalise",
+    "relu",
+    "scale_loss",
+    "tf",
+    "version",
+]
 
 tf.logging.set_verbosity(tf.logging.ERROR)
 tf.disable_v2_behavior()
@@ -47,6 +58,16 @@ def cpu_mixed_precision(session_config):
     return True
 
 
+def gpu_mixed_precision(session_config):
+    """Switch TensorFlow's float16 rewrite for GPUs on in a ``tf.ConfigProto``.
+
+    NVIDIA's build does it by itself once TF_ENABLE_AUTO_MIXED_PRECISION is set, and must not be asked twice.
+    """
+    if not _NVIDIA_BUILD:
+        rewrites = session_config.graph_options.rewrite_options
+        rewrites.auto_mixed_precision = rewrites.ON
+
+
 def convolve(images, kernel, stride=1, padding="same"):
     """2-D or 3-D convolution with a square or cubic kernel [S, S, C, F] or [S, S, S, C, F].
 
@@ -64,6 +85,23 @@ def convolve(images, kernel, stride=1, padding="same"):
     return operation(images, kernel, strides, padding=padding.upper())
 
 
+def normalise(images, scale, offset, epsilon):
+    """Batch normalisation of images [N, X, Y, C] or volumes [N, X, Y, Z, C] by the fused kernel.
+
+    ``scale`` and ``offset`` are [C]. Same shape out, then the mean and the unbiased variance of each channel, [C] both.
+
+    A volume is viewed as [N * X, Y, Z, C], since the statistics do not care which axes they run over: the kernels of
+    tf1, and the oneDNN kernels of both, take four dimensions only. Not on the GPUs of tf2: there float32 convolutions
+    put the channels first, and a view of other dimensions between them costs a transpose on either side.
+    """
+    if RUNTIME == "tf2" and images.shape.ndims == 5 and gpus():
+        return tf.nn.fused_batch_norm(images, scale, offset, epsilon=epsilon, data_format="NDHWC")
+    shape = images.shape.as_list()
+    flat = tf.reshape(images, [-1] + shape[-3:])
+    flat, mean, variance = tf.nn.fused_batch_norm(flat, scale, offset, epsilon=epsilon)
+    return tf.reshape(flat, [-1] + shape[1:]), mean, variance
+
+
 def relu(values):
     """ReLU; same shape out."""
     if not _FAULTY_GRADIENTS:
@@ -78,10 +116,9 @@ def _relu_gradient(operation, gradient):
 
 
 def scale_loss(optimizer):
-    """Wrap an optimizer for float16 on GPUs: graph rewrite and dynamic loss scaling.
+    """Wrap an optimizer for float16 on GPUs: dynamic loss scaling, and the graph rewrite of ``gpu_mixed_precision``.
 
-    NVIDIA's build does both by itself once TF_ENABLE_AUTO_MIXED_PRECISION is set, and must not be asked
-    twice; every other build is asked here.
+    NVIDIA's build does both by itself, as there.
     """
     if _NVIDIA_BUILD:
         return optimizer
