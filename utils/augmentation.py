@@ -166,7 +166,8 @@ def kept_part(shape, draw):
     if draw.crop is None:
         return WHOLE
     # Every place along an axis is as likely as any other.
-    first = [int(place * (size - part + 1)) for place, size, part in zip(draw.place, shape, draw.crop)]
+    rooms = [size - part for size, part in zip(shape, draw.crop)]
+    first = [min(int(place * (room + 1)), room) for place, room in zip(draw.place, rooms)]
     return tuple(slice(low, low + part) for low, part in zip(first, draw.crop))
 
 
