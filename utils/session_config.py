@@ -17,14 +17,16 @@ def session_config(params, workers):
         config.gpu_options.visible_device_list = str(workers.local_rank % len(gpus()))
     if not gpus():
         # Swaps what a GPU has no room for; without one it only makes copies of the graph, weights and all.
-        config.graph_options.rewrite_options.memory_optimization = config.graph_options.rewrite_options.NO_MEM_OPT
+        rewrites = config.graph_options.rewrite_options
+        rewrites.memory_optimization = rewrites.NO_MEM_OPT
     if params["xla"]:
         config.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
-    if params["amp"] and not gpus():
+    if not params["amp"]:
+        return config, None
+    if not gpus():
         return config, _mixed_precision_notice(cpu_mixed_precision(config))
-    if params["amp"]:
-        # Training's optimizer asks for it too, where it is wrapped; evaluation and prediction have none.
-        gpu_mixed_precision(config)
+    # Training's optimizer asks for it too, where it is wrapped; evaluation and prediction have none.
+    gpu_mixed_precision(config)
     return config, None
 
 
