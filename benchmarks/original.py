@@ -11,7 +11,7 @@ import warnings
 
 from benchmarks import graphs
 from benchmarks.contender import Built
-from benchmarks.network import BASE_FILTERS, LEARNING_RATE
+from benchmarks.network import BASE_FILTERS, LEARNING_RATE, Network
 from benchmarks.ours import params_of
 from utils import environment
 
@@ -80,11 +80,38 @@ def dice_loss(logits, labels):
     from utils.tf_runtime import tf
 
     classes = logits.shape[-1].value
-    probabilities = tf.reshape(tf.nn.softmax(logits), [logits.shape[0].value, -1, classes])
-    truth = tf.reshape(tf.one_hot(labels, classes), [logits.shape[0].value, -1, classes])
+    voxels = logits.shape[1:-1].num_elements()
+    probabilities = tf.reshape(tf.nn.softmax(logits), [-1, voxels, classes])
+    truth = tf.reshape(tf.one_hot(labels, classes), [-1, voxels, classes])
     overlap = tf.reduce_sum(probabilities * truth, axis=1)
     size = tf.reduce_sum(probabilities * probabilities + truth * truth, axis=1)
     return 1.0 - tf.reduce_mean((2.0 * overlap + 1e-6) / (size + 1e-6))
+
+
+def minimise(loss, learning_rate):
+    """One operation that applies the gradients of a loss as they are, and moves the statistics of the batches."""
+    from utils.tf_runtime import tf
+
+    optimizer = tf.train.RMSPropOptimizer(learning_rate, momentum=0.0, centered=True)
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        return optimizer.minimize(loss, global_step=tf.train.get_or_create_global_step())
+
+
+def model_fn(features, labels, mode, params, config):
+    """The Estimator's model function, as that of `model/model_fn.py`; of what the params ask it knows the shapes, the
+    learning rate and the seed."""
+    from model.model_fn import scaffold
+    from utils.tf_runtime import tf
+
+    shapes = [tuple(params[name]) for name in ("input_shape", "downscale_blocks", "upscale_blocks")]
+    network = Network(*shapes, channels=len(params["modalities"]), classes=len(params["labels"]))
+    training = mode == tf.estimator.ModeKeys.TRAIN
+    logits = logits_of(features["image"], network, training)
+    if not training:
+        return tf.estimator.EstimatorSpec(mode, predictions={"probabilities": tf.nn.softmax(logits)})
+    loss = tf.identity(dice_loss(logits, labels), name="loss")
+    train_op = minimise(loss, params["base_lr"])
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op, scaffold=scaffold(config.keep_checkpoint_max))
 
 
 def _training(network, size):
@@ -95,9 +122,7 @@ def _training(network, size):
         tf.set_random_seed(0)
         images, labels, fed = graphs.placeholders(network, size, open_batch=False)
         loss = dice_loss(logits_of(images, network, training=True), labels)
-        optimizer = tf.train.RMSPropOptimizer(LEARNING_RATE, momentum=0.0, centered=True)
-        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
-            train_op = optimizer.minimize(loss, global_step=tf.train.create_global_step())
+        train_op = minimise(loss, LEARNING_RATE)
         session = graphs.session()
         return lambda: session.run([loss, train_op], fed)[0], graphs.parameters()
 

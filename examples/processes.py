@@ -114,13 +114,7 @@ class Process:
 
     def _workers(self):
         """The process ids of the workers on this machine."""
-        children = _children()
-        found, waiting = [], [self._process.pid]
-        while waiting:
-            started = children.get(waiting.pop(), [])
-            waiting += started
-            found += [number for number in started if _program(number) == self.worker]
-        return found
+        return [number for number in descendants(self._process.pid) if _program(number) == self.worker]
 
     def _stop(self):
         if self._process.poll() is None:
@@ -128,6 +122,17 @@ class Process:
             if self.wait(SECONDS_TO_STOP) is None:
                 self._process.kill()
                 self._process.wait()
+
+
+def descendants(process):
+    """Returns the ids of the processes that a process has started, of those that these have started, and so on."""
+    children = _children()
+    found, waiting = [], [process]
+    while waiting:
+        started = children.get(waiting.pop(), [])
+        waiting += started
+        found += started
+    return found
 
 
 def _signal(number, what):

@@ -71,15 +71,17 @@ class Runner(Training):
         params: the validated params dict of ``utils.params``.
         job: the ``utils.job.Job`` planned from it.
         workers: the ``utils.workers.Workers``, where they are at work already.
+        model_fn: the Estimator's model function.
 
     Raises:
         UserError: from any method, where a file or folder does not allow what is asked.
     """
 
-    def __init__(self, params, job, workers=None):
+    def __init__(self, params, job, workers=None, model_fn=model_fn):
         self.workers = workers or Workers(cpu_session_config(params))
         self.params = dict(params, workers=self.workers.size, **job.description)
         self.job = job
+        self._model_fn = model_fn
         self.model_dir = params["model_dir"]
         self.structures = job.description["labels"][1:]
         self._preparation = Preparation(self.params, self.workers, self._progress)
@@ -314,7 +316,7 @@ class Runner(Training):
             # A function, since the Estimator copies its params deeply, a method's object with it.
             params.update(wrap_optimizer=lambda optimizer: self._wrap_optimizer(optimizer))
             params.update(steps_per_epoch=plan.steps_per_epoch)
-        return tf.estimator.Estimator(model_fn, config=run_config, params=params)
+        return tf.estimator.Estimator(self._model_fn, config=run_config, params=params)
 
     def _wrap_optimizer(self, optimizer):
         averaged = self.workers.average_gradients(optimizer)
