@@ -7,24 +7,24 @@ from utils.errors import UserError, refuse
 PROGRAM = "main.py"
 
 
-def main(argv=None):
-    """Flags -> params -> Runner; returns the exit status."""
-    with interruption.handled(PROGRAM):
+def main(argv=None, program=PROGRAM, run=None):
+    """Flags -> params -> Runner; returns the exit status. ``run`` may stand in for that of ``utils/runner.py``."""
+    with interruption.handled(program):
         try:
-            _run(argv)
+            _run(argv, run)
         except BaseException as error:
             # What is told from here on is not to be cut short.
             interruption.put_off(True)
             interrupt = interruption.behind(error)
             if interrupt is not None:
-                return interruption.report(PROGRAM, interrupt)
+                return interruption.report(program, interrupt)
             if not isinstance(error, UserError):
                 raise
-            return refuse(PROGRAM, error)
+            return refuse(program, error)
     return 0
 
 
-def _run(argv):
+def _run(argv, run):
     # Here, so that a signal that comes while they load ends in one line too.
     from utils import check, environment, job, launch, params, run_lock
     from utils.modes import CHECK, PLAN
@@ -44,8 +44,8 @@ def _run(argv):
             told = "--model_dir {}: another run has changed it meanwhile: start again"
             raise UserError(told.format(settings["model_dir"]))
         # TensorFlow loads here: after flags and task are known to be good, and its environment is set.
-        from utils.runner import run
-
+        if run is None:
+            from utils.runner import run
         run(settings, cases)
 
 

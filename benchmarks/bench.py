@@ -77,8 +77,8 @@ def build_parser():
     counts = {"type": launching.read_count, "nargs": "+", "metavar": "N"}
     add("train_batch_sizes", (2, 8), "images per step of each worker in training", **counts)
     add("predict_batch_sizes", (8, 32), "images per step of each worker in inference", **counts)
-    add("rounds", 4, "how often each is measured", type=launching.read_count, metavar="N")
-    add("seconds", 2.5, "how long each is measured in a round", type=_positive, metavar="R")
+    add("rounds", 5, "how often each is measured", type=launching.read_count, metavar="N")
+    add("seconds", 2.5, "how long each is measured in a round, products half as long", type=_positive, metavar="R")
     add("minutes", 11.0, "no round begins that would end later", type=_positive, metavar="R")
     parser.add_argument("--quick", action="store_true", help="one round of one second each")
     add("only", (), "measure only these cells, such as ours-mixed or '*:train:2'", nargs="+", metavar="PATTERN")

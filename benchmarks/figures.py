@@ -8,7 +8,7 @@ import statistics
 from typing import NamedTuple
 
 from benchmarks import network
-from benchmarks.registry import BY_NAME, PRECISIONS
+from benchmarks.registry import BY_NAME, PRECISIONS, groups
 
 
 class Spread(NamedTuple):
@@ -30,13 +30,14 @@ class Figures:
 
     Args:
         rates: dict from a `registry.Cell` to its rate in each round, None where it was not measured: images per
-            second, or GFLOP per second of products.
+            second, or GFLOP per second of products, which have one for each of `registry.groups` in each round.
         shape: the `network.Network`.
     """
 
     def __init__(self, rates, shape):
         self.rates = rates
         self._shape = shape
+        self._groups = groups(rates)
 
     def cells(self, kind, names=None):
         """Returns the measured cells of a kind, of all contenders or those named, in the order of measurement."""
@@ -60,7 +61,7 @@ class Figures:
         return spread([own / others if own and others else None for own, others in pairs])
 
     def limits(self, precision):
-        """Returns the machine's limit in each round, GFLOP per second: the quicker product; None where not measured."""
+        """Returns the machine's limit, GFLOP per second, each time it was measured: the quicker product, or None."""
         measured = [self.rates[cell] for cell in self.cells("product") if cell.variant == precision]
         return [max(filter(None, values), default=None) for values in zip(*measured)]
 
@@ -74,7 +75,8 @@ class Figures:
         if precision is None:
             return None
         gflop = network.gflop(self._shape, cell.kind)
-        pairs = zip(self.rates.get(cell, ()), self.limits(precision))
+        place = next((place for place, group in enumerate(self._groups) if cell in group), 0)
+        pairs = zip(self.rates.get(cell, ()), self.limits(precision)[place :: len(self._groups)])
         return spread([rate * gflop / limit if rate and limit else None for rate, limit in pairs])
 
 

@@ -2,7 +2,8 @@
 
 Convolutions with biases and batch normalisation are those of `tf.layers` as they come, on five dimensions; the loss
 is the soft Dice of one-hot labels; the optimizer's gradients are applied as they are. The environment variables are
-the recipe's, so that only graphs are compared; the session's options are TensorFlow's own.
+the recipe's, so that only graphs are compared; the session's options are TensorFlow's own, but in whole runs
+(`benchmarks/original_run.py`), where they are the recipe's too.
 
 Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input channels; K classes.
 """
@@ -98,8 +99,10 @@ def minimise(loss, learning_rate):
 
 
 def model_fn(features, labels, mode, params, config):
-    """The Estimator's model function, as that of `model/model_fn.py`; of what the params ask it knows the shapes, the
-    learning rate and the seed."""
+    """The Estimator's model function, of the arguments of that of `model/model_fn.py`, in training and prediction.
+
+    Of what the params ask for, it has the network's shape and the learning rate.
+    """
     from model.model_fn import scaffold
     from utils.tf_runtime import tf
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains and evaluates the original's graph as main.py does this recipe's: the same flags, cases, files and scores.
 
-What the graph does not have, such as clipping or mixed precision, stays out whatever the flags say.
+Flags that the graph would not follow are refused.
 """
 
 import os
@@ -9,38 +9,33 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from utils import environment, interruption, job, params, run_lock
-from utils.errors import UserError, refuse
+import main
+from utils import interruption, launch
+from utils.errors import UserError
+from utils.flags import FLAGS
 
 PROGRAM = "original_run.py"
-
-
-def main(argv=None):
-    """Trains and evaluates what a command line asks for; returns the exit status."""
-    with interruption.handled(PROGRAM):
-        try:
-            settings = params.from_command_line(argv)
-            cases = job.plan(settings)
-            environment.configure(settings)
-            with run_lock.held(settings, argv):
-                run(settings, cases)
-        except interruption.Interrupted as interrupt:
-            return interruption.report(PROGRAM, interrupt)
-        except UserError as error:
-            return refuse(PROGRAM, error)
-    return 0
+# The hook that evaluates during training has this recipe's network.
+REQUIRED = {"exec_mode": "train_and_evaluate", "evaluate_every": 0}
+FOLLOWED = ("data_dir", "model_dir", "input_shape", "downscale_blocks", "upscale_blocks", "train_split", "split_seed")
+FOLLOWED += ("seed", "threads", "batch_size", "train_epochs", "base_lr", "augment", "checkpoint_every")
+# They follow from --model_dir where they are not given.
+FOLLOWED += ("log_dir", "cache_dir")
 
 
 def run(settings, cases):
-    """Trains and evaluates; raises UserError as the runner does."""
-    from benchmarks import original
-    from utils.runner import Runner
+    """Trains and evaluates; raises UserError as the runner does, and for flags that the graph would not follow."""
+    if launch.size() > 1:
+        raise UserError("several workers: the original's graph does not average their gradients")
+    for name, flag in FLAGS.items():
+        required = REQUIRED.get(name, flag.default)
+        if name not in FOLLOWED and settings[name] != required:
+            raise UserError("--{} {}: the original's run has {}".format(name, settings[name], required))
+    from benchmarks.original import model_fn
+    from utils.runner import run as run_with
 
-    runner = Runner(settings, cases, model_fn=original.model_fn)
-    runner.train()
-    runner.evaluate()
-    runner.finish()
+    run_with(settings, cases, model_fn)
 
 
 if __name__ == "__main__":
-    interruption.leave(main())
+    interruption.leave(main.main(program=PROGRAM, run=run))

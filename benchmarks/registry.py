@@ -94,6 +94,17 @@ def cells(train_batch_sizes, predict_batch_sizes, only=()):
     return tuple(cell for cell in found if not only or any(_matches(cell, pattern) for pattern in only))
 
 
+def groups(cells):
+    """Returns the cells in the order of a round: those of a kind and batch size, followed by all products, and so on.
+
+    So the machine's limit is measured beside what is compared with it. A list of lists of `Cell`s.
+    """
+    products = [cell for cell in cells if cell.kind == "product"]
+    networks = [cell for cell in cells if cell.kind != "product"]
+    names = list(dict.fromkeys((cell.kind, cell.variant) for cell in networks))
+    return [[cell for cell in networks if (cell.kind, cell.variant) == name] + products for name in names] or [products]
+
+
 def _matches(cell, pattern):
     return fnmatch.fnmatchcase(cell.name, pattern) or fnmatch.fnmatchcase(cell.name, pattern + ":*")
 

@@ -15,6 +15,7 @@ COLOURS = {"float32": "#0072B2", "bfloat16": "#E69F00"}
 OTHERS_COLOUR = {"float32": "#9CC7DE", "bfloat16": "#F3D08A"}
 DOTS_PER_INCH = 120
 NOTHING = ""
+REVISION_LENGTH = 10
 NOT_MEASURED = "not measured"
 
 
@@ -35,11 +36,15 @@ def markdown(figures, shape, run, failures):
 
 def _circumstances(shape, run):
     return (
-        "Measured on {machine}, {versions}, in {rounds} interleaved rounds of {seconds:g} s each: median, and least to "
-        "greatest. Images of {size} voxels; {parameters:.2f} million parameters; {forward:.2f} GFLOP an image forward, "
-        "{trained:.2f} trained. Ratios are taken round by round. The batch size is that of each worker.".format(
+        "Measured on {machine}, {versions}, {date}, revision {revision}, in {rounds} interleaved rounds of "
+        "{seconds:g} s each ({minutes:.0f} minutes in all): median, and least to greatest. Images of {size} voxels; "
+        "{parameters:.2f} million parameters; {forward:.2f} GFLOP an image forward, {trained:.2f} trained. Ratios are "
+        "taken round by round. The batch size is that of each worker.".format(
             machine=hardware.in_words(run["hardware"]),
             versions=", ".join(run["versions"]),
+            date=run["date"],
+            revision=(run["revision"] or "unknown")[:REVISION_LENGTH],
+            minutes=run["minutes"],
             rounds=run["rounds"],
             seconds=run["seconds"],
             size="x".join(map(str, shape.input_shape)),
@@ -80,7 +85,7 @@ def _products(figures):
         for cell in figures.cells("product")
     ]
     limits = [(precision, figures.limit(precision)) for precision in PRECISIONS]
-    rows += [["the limit: the higher, round by round", name] + _measured(value) for name, value in limits if value]
+    rows += [["the limit: the higher, time by time", name] + _measured(value) for name, value in limits if value]
     return _lines(["", "Precision", "Median", "Range"], rows)
 
 

@@ -4,7 +4,7 @@ import time
 
 from benchmarks import network
 from benchmarks.child import Child, ContenderFailed
-from benchmarks.registry import BY_NAME
+from benchmarks.registry import BY_NAME, groups
 
 
 class Turns:
@@ -17,7 +17,8 @@ class Turns:
         say: function that tells a line of what goes on.
 
     Attributes:
-        rates: dict from each cell to its rate in each round so far, None where it was not measured.
+        rates: dict from each cell to its rate in each round so far, None where it was not measured; products have one
+            for each of `registry.groups` in each round.
         failures: dict from the name of a contender or a cell to why it was not measured.
         versions: what the contenders run on, each once.
         memory: dict from a contender's name to its peak resident memory in megabytes, all workers together.
@@ -82,12 +83,13 @@ class Turns:
             raise ContenderFailed("is another network: {} parameters, not {}".format(parameters, expected))
 
     def round(self, seconds):
-        """Lets each cell run for about so many seconds; what fails from now on has no rate."""
-        for cell, rates in self.rates.items():
+        """Lets each cell run for about so many seconds, products half as long; what fails from now on has no rate."""
+        for cell in [cell for group in groups(self.rates) for cell in group]:
             answer = None
             if cell.contender in self._children:
-                answer = self._attempt(cell.contender, self._turn, cell, seconds)
-            rates.append(answer["rate"] if answer else None)
+                length = seconds / 2 if cell.kind == "product" else seconds
+                answer = self._attempt(cell.contender, self._turn, cell, length)
+            self.rates[cell].append(answer["rate"] if answer else None)
             if answer:
                 self.memory[cell.contender] = answer["peak_megabytes"]
                 unit = "GFLOP/s" if cell.kind == "product" else "images/s"

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import figures, report
 from benchmarks.figures import Figures, Spread, spread
 from benchmarks.network import Network, trained_gflop
-from benchmarks.registry import Cell, cells
+from benchmarks.registry import Cell, cells, groups
 from utils.errors import UserError
 
 SHAPE = Network()
@@ -24,14 +24,18 @@ RATES = {
     TORCH[0]: [9.0, 4.0, 9.0],
     TORCH[1]: [20.0, 8.0, 16.0],
     Cell("ours-workers-mixed", "train", "2"): [None, None, None],
-    PRODUCTS[0]: [1000.0, 600.0, 900.0],
-    PRODUCTS[1]: [1200.0, 500.0, 800.0],
+    # In each round beside both batch sizes.
+    PRODUCTS[0]: [1100.0, 1000.0, 700.0, 600.0, 800.0, 900.0],
+    PRODUCTS[1]: [1000.0, 1200.0, 800.0, 500.0, 700.0, 800.0],
 }
 RUN = {
     "hardware": {"cpu": "a processor", "instructions": [], "cores": 2, "gpus": []},
     "versions": ["tf2 2.15.1", "PyTorch 2.13.0"],
     "rounds": 3,
     "seconds": 2.5,
+    "minutes": 9.6,
+    "date": "2026-11-20 10:11 UTC",
+    "revision": "0123456789abcdef-dirty",
 }
 FAILURES = {"ours-workers-mixed": "Horovod is not installed"}
 
@@ -54,14 +58,18 @@ class TestFigures:
     def test_a_ratio_to_nothing_is_nothing(self, found):
         assert found.ratio(MIXED, Cell("original", "predict", "2")) is None
 
-    def test_the_limit_is_the_quicker_product_of_each_round(self, found):
-        assert found.limits("bfloat16") == [1200.0, 600.0, 900.0]
+    def test_the_limit_is_the_quicker_product_each_time(self, found):
+        assert found.limits("bfloat16") == [1100.0, 1200.0, 800.0, 600.0, 800.0, 900.0]
         assert found.limit("float32") is None
 
     def test_the_fraction_counts_the_arithmetic(self, found):
         expected = [rate * trained_gflop(SHAPE) / limit for rate, limit in ((40, 1200), (20, 600), (40, 900))]
         assert found.fraction(LARGE) == pytest.approx((sorted(expected)[1], min(expected), max(expected)))
         assert found.fraction(FLOAT32) is None, "no float32 product was measured"
+
+    def test_the_limit_of_a_fraction_is_that_beside_it(self, found):
+        expected = [rate * trained_gflop(SHAPE) / limit for rate, limit in ((30, 1100), (15, 800), (20, 800))]
+        assert found.fraction(MIXED) == pytest.approx((sorted(expected)[1], min(expected), max(expected)))
 
     def test_the_best_has_the_highest_median(self, found):
         assert found.best("train", ("ours-mixed", "ours-float32")) == LARGE
@@ -86,7 +94,8 @@ class TestReport:
         lines = report.markdown(found, SHAPE, RUN, FAILURES).splitlines()
         assert "| ours, mixed precision | 2 | 20.0 | 15.0 to 30.0 | 3.00 |  | 42% |" in lines
         assert "| PyTorch | 8 | 9.0 | 4.0 to 9.0 |  | 1.00 |  |" in lines
-        assert "| the limit: the higher, round by round | bfloat16 | 900.0 | 600.0 to 1200.0 |" in lines
+        assert "| the limit: the higher, time by time | bfloat16 | 850.0 | 600.0 to 1200.0 |" in lines
+        assert "2026-11-20 10:11 UTC, revision 0123456789, in 3 interleaved rounds" in lines[0]
         assert "* ours-workers-mixed: Horovod is not installed" in lines
         assert not [line for line in lines if "a worker per core" in line]
 
@@ -111,6 +120,13 @@ class TestCells:
         kinds = [(cell.kind, cell.variant) for cell in found]
         assert kinds == sorted(kinds, key=kinds.index)
         assert len(set(found)) == len(found) == 3 * 7 + 2 * 2
+
+    def test_the_limit_is_measured_beside_each_of_them(self):
+        found = groups(cells((2, 8), (8,)))
+        assert [[cell.kind for cell in group] for group in found] == [
+            [kind] * 7 + ["product"] * 4 for kind in ("train", "train", "predict")
+        ]
+        assert groups(PRODUCTS) == [PRODUCTS]
 
     def test_only(self):
         found = cells((2, 8), (8,), ["ours-*:train:2", "original"])

@@ -30,8 +30,8 @@ class TestBasic:
         list(overlapped(str, items(), 2))
         assert drawn == [threading.current_thread()] * 3
 
-    @pytest.mark.parametrize("threads", [1, 3])
-    def test_it_is_never_far_ahead(self, threads):
+    @pytest.mark.parametrize("threads, ahead, most", [(1, 0, 1), (3, 2, 3), (2, 8, 8)])
+    def test_it_is_never_far_ahead(self, threads, ahead, most):
         drawn = []
 
         def items():
@@ -39,8 +39,8 @@ class TestBasic:
                 drawn.append(item)
                 yield item
 
-        for taken, _ in enumerate(overlapped(str, items(), threads), 1):
-            assert len(drawn) <= taken + threads
+        for taken, _ in enumerate(overlapped(str, items(), threads, ahead), 1):
+            assert len(drawn) == min(50, taken + most)
 
 
 class TestErrors:

@@ -61,7 +61,9 @@ class Pipeline:
             except (OSError, tf.errors.OpError) as error:
                 troubles.append(told(error, self._params["model_dir"]))
 
-        for result in overlapped(lambda one: attempted(used, one), predicted(), threads(self._params)):
+        # What a batch gives comes all at once: all of it is handed on, so that the next one can begin.
+        ahead = 0 if None in self._feeding.case_shape else batch_size_of(self._params)
+        for result in overlapped(lambda one: attempted(used, one), predicted(), threads(self._params), ahead):
             if isinstance(result, UserError):
                 (errors if isinstance(result, UnusableFile) else troubles).append(result)
             else:

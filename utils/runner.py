@@ -41,10 +41,13 @@ from utils.troubles import told
 from utils.workers import Workers
 
 
-def run(params, job):
-    """Carry out each part of ``params["exec_mode"]`` in turn, or measure it where ``benchmark`` is set."""
+def run(params, job, model_fn=model_fn):
+    """Carry out each part of ``params["exec_mode"]`` in turn, or measure it where ``benchmark`` is set.
+
+    ``model_fn`` is the Estimator's model function, where neither that nor ``folds`` is set.
+    """
     try:
-        runner = _runner(params, job)
+        runner = _runner(params, job, model_fn)
         for part in params["exec_mode"].split("_and_"):
             getattr(runner, part)()
         runner.finish()
@@ -52,7 +55,7 @@ def run(params, job):
         raise told(error, params["model_dir"]) from error
 
 
-def _runner(params, job):
+def _runner(params, job, model_fn):
     if params["benchmark"]:
         from utils.benchmark_runner import BenchmarkRunner
 
@@ -61,7 +64,7 @@ def _runner(params, job):
         from utils.cross_validation import CrossValidation
 
         return CrossValidation(params, job)
-    return Runner(params, job)
+    return Runner(params, job, model_fn=model_fn)
 
 
 class Runner(Training):

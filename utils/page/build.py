@@ -8,12 +8,14 @@ import time
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 from utils import scans as scan_files
-from utils.errors import UserError
+from utils.environment import share_of_cores
+from utils.errors import UserError, attempted
 from utils.files import read_json, replace_on_success, write_json_atomically
 from utils.flag import shown
 from utils.masks import mask_path
 from utils.model_settings import RUNS
 from utils.network_flags import OWN_FLAGS, UNET, VNET
+from utils.overlap import overlapped
 from utils.page import markup, sections, sources
 from utils.page.measures import Table, tabulate
 from utils.page.volume import encode
@@ -195,16 +197,23 @@ def _pictures(model_dir, contents):
         if row.name in group.scans
     ]
     without = Pictures({(group.kind, place): Card("") for group, place in wanted}, [], True)
-    room = ROOM_FOR_CASES - sum(map(_size, _page(contents, without)))
+    room, done = ROOM_FOR_CASES - sum(map(_size, _page(contents, without))), 0
     cards, problems = {}, []
     complete = all(group.listed == len(group.table.rows) for group in contents.groups)
+
+    def shares():
+        # Of what those that are done have left; those that are under way are still counted.
+        for group, place in wanted:
+            yield group, place, max(room // (len(wanted) - done), LEAST_ROOM)
+
+    def made(one):
+        return attempted(_card, model_dir, contents, *one)
+
     with Progress(len(wanted), "making the report", "cases") as progress:
-        for number, (group, place) in enumerate(wanted):
-            try:
-                share = max(room // (len(wanted) - number), LEAST_ROOM)
-                card = _card(model_dir, group, place, contents, share)
-            except UserError as error:
-                problems.append(str(error))
+        for (group, place), card in zip(wanted, overlapped(made, shares(), share_of_cores())):
+            done += 1
+            if isinstance(card, UserError):
+                problems.append(str(card))
             else:
                 room -= _size(card.html)
                 if room < 0:
@@ -214,26 +223,27 @@ def _pictures(model_dir, contents):
     return Pictures(cards, problems, complete)
 
 
-def _card(model_dir, group, place, contents, room):
+def _card(model_dir, contents, group, place, room):
     """The ``Card`` of a case, of about ``room`` bytes; the scan is read, used and forgotten."""
     row = group.table.rows[place]
     case, classes = group.scans[row.name], len(contents.structures) + 1
     pages = scan_files.is_stack(case)
-    grid = scan_files.read_grid(case)
-    mask = scan_files.read_mask(case, mask_path(model_dir, case), grid, classes)
-    truth = scan_files.read_label(case, grid, classes) if case.label else None
-    image = scan_files.read_channels(case)[0]
-    html = markup.card(
-        sections.anchor(group.kind, place),
-        row,
-        group.table.columns,
-        encode(image, mask, truth, room, pages),
-        grid.size,
-        (contents.settings.get("modalities") or [""])[0],
-        group.kind,
-        pages,
-    )
-    return Card(html, pages, has_truth=truth is not None)
+    with scan_files.turn_of(case):
+        grid = scan_files.read_grid(case)
+        mask = scan_files.read_mask(case, mask_path(model_dir, case), grid, classes)
+        truth = scan_files.read_label(case, grid, classes) if case.label else None
+        image = scan_files.read_channels(case)[0]
+        html = markup.card(
+            sections.anchor(group.kind, place),
+            row,
+            group.table.columns,
+            encode(image, mask, truth, room, pages),
+            grid.size,
+            (contents.settings.get("modalities") or [""])[0],
+            group.kind,
+            pages,
+        )
+        return Card(html, pages, has_truth=truth is not None)
 
 
 def _size(text):
