@@ -91,11 +91,14 @@ def succeed_here(*arguments):
 IN_TURN = "import json, sys, main; sys.exit(max(main.main(arguments) for arguments in json.loads(sys.argv[1])))"
 
 
-def succeed_in_turn(*runs):
-    """Run main.py's parts, each a tuple of arguments, one after the other in one process of their own."""
+def succeed_in_turn(*runs, python=sys.executable):
+    """Run main.py's parts, each a tuple of arguments, one after the other in one process of their own.
+
+    `python`: the interpreter.
+    """
     runs = [[str(argument) for argument in arguments] for arguments in runs]
     finished = subprocess.run(
-        [sys.executable, "-c", IN_TURN, json.dumps(runs)],
+        [python, "-c", IN_TURN, json.dumps(runs)],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         universal_newlines=True,

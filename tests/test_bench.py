@@ -212,6 +212,54 @@ class TestChild:
         assert not running(process)
 
 
+class Rounds:
+    """Stands in for the turns and for the clock: rounds that take so many seconds each, and the time after them."""
+
+    def __init__(self, *seconds):
+        self.now, self.asked = 0.0, []
+        self._seconds = iter(seconds)
+
+    def monotonic(self):
+        return self.now
+
+    def round(self, seconds):
+        self.asked.append(seconds)
+        self.now += next(self._seconds)
+
+
+class TestMinutes:
+    def rounds(self, monkeypatch, seconds, start=0.0):
+        """How many rounds a minute has, of four that take so many seconds each, where starting took `start` s."""
+        options = bench.parse(["--rounds", "4", "--minutes", "1", "--seconds", "2.5"])
+        turns = Rounds(*seconds)
+        monkeypatch.setattr(bench, "time", turns)
+        count = bench._rounds(turns, options, -start)
+        assert turns.asked == [2.5] * count
+        return count
+
+    @pytest.mark.parametrize("seconds", [(15, 15, 15, 15), (26, 10, 10, 10), (3, 2, 1, 500)])
+    def test_all_rounds_that_are_asked_for(self, monkeypatch, capsys, seconds):
+        assert self.rounds(monkeypatch, seconds) == 4
+        assert capsys.readouterr().out.splitlines() == ["round {} of 4".format(number) for number in range(1, 5)]
+
+    @pytest.mark.parametrize(
+        "seconds, start, count",
+        [
+            ((20, 20, 20, 20), 0, 3),
+            # Starting the contenders takes some of the time.
+            ((20, 20, 20, 20), 1, 2),
+            # The next one will take as long as the last one did.
+            ((10, 26, 1, 1), 0, 2),
+            # The first one is measured in any case.
+            ((500, 1, 1, 1), 0, 1),
+        ],
+    )
+    def test_none_begins_that_would_end_later(self, monkeypatch, capsys, seconds, start, count):
+        assert self.rounds(monkeypatch, seconds, start) == count
+        told = "stopped after {} rounds: another would not end within 1 minutes".format(count)
+        assert capsys.readouterr().out.splitlines()[-1] == told
+
+
 class TestTurns:
     PRODUCT, OTHER = Cell("products", "product", "float32"), Cell("pytorch-products", "product", "float32")
 

@@ -84,6 +84,16 @@ class TestArithmetic:
         assert trained_gflop(Network()) == pytest.approx(16.61, abs=0.01)
 
 
+class TestChannels:
+    def test_suit_tensor_cores(self):
+        """These multiply float16 in eights; the image's channel and the classes are as many as the task has."""
+        first, *others, last = convolutions(Network())
+        assert first.normalised and not last.normalised
+        for convolution in others:
+            assert convolution.normalised
+            assert (convolution.inputs % 8, convolution.outputs % 8) == (0, 0)
+
+
 class TestOriginal:
     def test_its_loss_is_the_recipes(self, session):
         random = np.random.RandomState(0)

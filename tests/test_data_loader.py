@@ -1,4 +1,5 @@
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from utils.augmentation import Augmentation, augmented, flipped
 from utils.data_loader import Parts, TrainingPlan, repeated_images, streamed_dataset, training_batch, training_dataset
 from utils.feeding import Whole
 from utils.foreground import positions
+from utils.items import Items
 from utils.tf_runtime import tf
 
 SHAPE = (4, 3, 5)
@@ -315,6 +317,55 @@ class TestTrainingDataset:
         plan = plan_of(5, 2, 3, NONE, workers=2, rank=1)
         elements = read(training_dataset(whole(volumes), plan, 0, plan.steps_per_epoch))
         assert [float(features["weight"]) for features, _ in elements] == [1.0, 0.0]
+
+
+class Watched(Items):
+    """Items that call ``seen`` before each of them is read."""
+
+    def example(self, number, draw):
+        self.seen()
+        return super().example(number, draw)
+
+    def seen(self):
+        pass
+
+
+class TestReadingAhead:
+    @pytest.fixture
+    def watched(self, kept_volumes):
+        return Watched(kept_volumes(12, SHAPE), Whole(SHAPE))
+
+    @pytest.fixture
+    def batches(self, graph, watched):
+        """An iterator over the batches that a training reads in an epoch, one case each; the first begins to read."""
+        dataset = training_dataset(watched, plan_of(len(watched), 1, 3, NONE), 0, len(watched))
+        iterator = tf.data.make_initializable_iterator(dataset)
+        element = iterator.get_next()
+        # Threads of its own: those of all others are as many as the first session of the tests has, which is one.
+        config = tf.ConfigProto(intra_op_parallelism_threads=2, inter_op_parallelism_threads=2)
+        config.use_per_session_threads = True
+        with tf.Session(graph=graph, config=config) as session:
+
+            def elements():
+                session.run(iterator.initializer)
+                for _ in range(len(watched)):
+                    yield session.run(element)
+
+            yield elements()
+
+    def test_two_batches_are_read_at_a_time(self, watched, batches):
+        # Each waits for the other: one after the other would wait for ever.
+        both = threading.Barrier(2, timeout=60)
+        watched.seen = both.wait
+        assert len(list(batches)) == len(watched)
+
+    def test_four_batches_lie_ready_while_a_step_is_computed(self, watched, batches):
+        read = threading.Semaphore(0)
+        watched.seen = read.release
+        next(batches)
+        # The step's own and these, which are more than those who read hold in their hands.
+        for _ in range(1 + 4):
+            assert read.acquire(timeout=60)
 
 
 class TestStreamedDataset:

@@ -314,6 +314,17 @@ class TestTraining:
         found = [figures["images_per_second"] for _, figures in logged(mine.model_dir, 1)]
         assert now[0] > 2000.0 and found == pytest.approx([TRAINED / (STEPS_PER_EPOCH * 0.001)] * 2)
 
+    def test_goes_on_in_another_precision(self, model, tmp_path):
+        mine = model._replace(model_dir=str(tmp_path / "mine"))
+        where = SMALLEST + ("--data_dir", mine.data_dir, "--model_dir", mine.model_dir)
+        parts = [("train", ()), ("train", ("--amp",)), ("train_and_predict", ())]
+        for epochs, (mode, flags) in enumerate(parts, 1):
+            succeed_here("--exec_mode", mode, "--train_epochs", epochs, *where + flags)
+            assert checkpoint_steps(mine.model_dir)[-1] == epochs * STEPS_PER_EPOCH
+        found = losses(mine.model_dir)
+        assert len(found) == 3 * STEPS_PER_EPOCH and np.isfinite(list(found.values())).all()
+        assert len(masks(mine.model_dir)) == TEST_CASES
+
     def test_several_modalities(self, tmp_path):
         task = make_task(tmp_path, training=4, test=2, modalities=2)
         model_dir = str(tmp_path / "model")
