@@ -51,10 +51,9 @@ class TestRuns:
         for name in (OURS, ORIGINAL):
             assert len(read_json(output[0], name, "evaluation.json")["cases"]) == HELD_OUT
 
-    def test_the_originals_graph_learns_too(self, output):
-        for name in (OURS, ORIGINAL):
-            dice = read_json(output[0], name, "evaluation.json")["mean"]["soft_dice"]
-            assert min(dice.values()) > LEARNED, name
+    def test_the_originals_graph_learns(self, output):
+        dice = read_json(output[0], ORIGINAL, "evaluation.json")["mean"]["soft_dice"]
+        assert min(dice.values()) > LEARNED
 
     def test_what_is_written_is_what_is_told(self, output):
         folder, told = output
