@@ -18,12 +18,12 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from benchmarks import registry
+from benchmarks import program, registry
 from benchmarks.child import die_with_parent
 from examples import launching
 from examples.processes import descendants, in_words
 from utils import environment, hardware, params, provenance
-from utils.errors import UserError, refuse
+from utils.errors import UserError
 from utils.files import read_json, write_json_atomically
 from utils.plain_parser import PlainParser
 from utils.progress import say
@@ -118,16 +118,7 @@ class Run:
 
 def main(argv=None):
     """Times what a command line asks for; returns the exit status."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
-    try:
-        run(parse(argv))
-    except UserError as error:
-        return refuse(PROGRAM, error)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
+    return program.status_of(PROGRAM, lambda: run(parse(argv)))
 
 
 def parse(argv=None):

@@ -8,19 +8,18 @@ import argparse
 import json
 import os
 import platform
-import signal
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from benchmarks import figures, registry, report
+from benchmarks import figures, program, registry, report
 from benchmarks.child import ContenderFailed
 from benchmarks.network import Network
 from benchmarks.turns import Turns
 from examples import launching
 from utils import hardware, provenance
-from utils.errors import UserError, refuse
+from utils.errors import UserError
 from utils.files import replace_on_success, write_json_atomically
 from utils.plain_parser import PlainParser
 
@@ -28,23 +27,16 @@ PROGRAM = "bench.py"
 NAME = "benchmark_speed"
 RESULTS = os.path.join(registry.PROJECT, "results", "speed")
 QUICK = {"rounds": 1, "seconds": 1.0}
-LATER = (signal.SIGTERM, signal.SIGHUP)
 
 
 def main(argv=None):
     """Measures what a command line asks for, and writes and prints the figures; returns the exit status."""
-    for number in LATER:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
-    try:
-        options = parse(argv)
-        _prepare(options.output)
-        run(options)
-    except UserError as error:
-        return refuse(PROGRAM, error)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
+    return program.status_of(PROGRAM, lambda: _measure(parse(argv)))
+
+
+def _measure(options):
+    _prepare(options.output)
+    run(options)
 
 
 def parse(argv=None):
