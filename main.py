@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains V-Net or U-Net on a task of the Medical Segmentation Decathlon form, evaluates it, and predicts with it."""
 
-from utils import interruption
+from utils import interruption, startup
 from utils.errors import UserError, refuse
 
 PROGRAM = "main.py"
@@ -9,6 +9,7 @@ PROGRAM = "main.py"
 
 def main(argv=None, program=PROGRAM, run=None):
     """Flags -> params -> Runner; returns the exit status. ``run`` may stand in for that of ``utils/runner.py``."""
+    startup.open_streams()
     with interruption.handled(program):
         try:
             _run(argv, run)
@@ -18,18 +19,20 @@ def main(argv=None, program=PROGRAM, run=None):
             interrupt = interruption.behind(error)
             if interrupt is not None:
                 return interruption.report(program, interrupt)
-            if not isinstance(error, UserError):
+            told = startup.in_one_line(error)
+            if not isinstance(told, UserError):
                 raise
-            return refuse(program, error)
+            return refuse(program, told)
     return 0
 
 
 def _run(argv, run):
     # Here, so that a signal that comes while they load ends in one line too.
-    from utils import check, environment, job, launch, params, run_lock
+    from utils import check, environment, job, launch, memory, params, run_lock
     from utils.modes import CHECK, PLAN
     from utils.planning import plan
 
+    launch.refuse_leftovers()
     settings = params.from_command_line(argv)
     if settings["exec_mode"] == CHECK:
         check.run(settings)
@@ -37,6 +40,7 @@ def _run(argv, run):
     if settings["exec_mode"] == PLAN:
         plan.run(settings, argv)
         return
+    memory.refuse_small_address_space()
     cases = job.plan(settings)
     environment.configure(settings)
     with run_lock.held(settings, argv):

@@ -18,17 +18,21 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from benchmarks import program, registry
-from benchmarks.child import die_with_parent
-from examples import launching
-from examples.processes import descendants, in_words
-from utils import environment, hardware, params, provenance
-from utils.errors import UserError
-from utils.files import read_json, write_json_atomically
-from utils.plain_parser import PlainParser
-from utils.progress import say
+from utils import startup
 
 PROGRAM = "accuracy_run.py"
+
+with startup.loading(PROGRAM):
+    from benchmarks import program, registry
+    from benchmarks.child import die_with_parent
+    from examples import launching
+    from examples.processes import descendants, in_words
+    from utils import environment, hardware, params, provenance
+    from utils.errors import UserError
+    from utils.files import read_json, write_json_atomically
+    from utils.plain_parser import PlainParser
+    from utils.progress import say
+
 NAME = "accuracy_run.json"
 RESULTS = os.path.join(registry.PROJECT, "results", "accuracy_run")
 OURS, ORIGINAL = "ours", "original"

@@ -13,17 +13,21 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from benchmarks import figures, program, registry, report
-from benchmarks.child import ContenderFailed
-from benchmarks.network import Network
-from benchmarks.turns import Turns
-from examples import launching
-from utils import hardware, provenance
-from utils.errors import UserError
-from utils.files import replace_on_success, write_json_atomically
-from utils.plain_parser import PlainParser
+from utils import startup
 
 PROGRAM = "bench.py"
+
+with startup.loading(PROGRAM):
+    from benchmarks import figures, program, registry, report
+    from benchmarks.child import ContenderFailed
+    from benchmarks.network import Network
+    from benchmarks.turns import Turns
+    from examples import launching
+    from utils import hardware, provenance
+    from utils.errors import UserError
+    from utils.files import replace_on_success, write_json_atomically
+    from utils.plain_parser import PlainParser
+
 NAME = "benchmark_speed"
 RESULTS = os.path.join(registry.PROJECT, "results", "speed")
 QUICK = {"rounds": 1, "seconds": 1.0}

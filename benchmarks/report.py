@@ -1,13 +1,11 @@
 """The figures of a run as Markdown and as a plot."""
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from benchmarks.figures import pytorch_beside, shown
 from benchmarks.network import forward_gflop, gflop, parameters, trained_gflop
 from benchmarks.registry import BY_NAME, PRECISIONS
 from utils import hardware
 from utils.files import replace_on_success
+from utils.plotting import Figure, FigureCanvasAgg
 
 TITLES = {"train": "Training", "predict": "Inference"}
 # Distinct for colour-blind eyes.

@@ -6,7 +6,10 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from examples import benchmarking
+from utils import startup
+
+with startup.loading("vnet_benchmark.py"):
+    from examples import benchmarking
 
 if __name__ == "__main__":
     sys.exit(benchmarking.main("vnet_benchmark.py", __doc__))

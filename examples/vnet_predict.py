@@ -6,7 +6,10 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from examples import launching
+from utils import startup
+
+with startup.loading("vnet_predict.py"):
+    from examples import launching
 
 if __name__ == "__main__":
     sys.exit(launching.main("vnet_predict.py", __doc__, "predict"))

@@ -6,7 +6,10 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from examples import launching
+from utils import startup
+
+with startup.loading("vnet_train_and_evaluate.py"):
+    from examples import launching
 
 if __name__ == "__main__":
     preset = [("--train_split", "0.9"), ("--augment",)]

@@ -6,6 +6,7 @@
 import os
 
 from utils import launch
+from utils.progress import say
 
 
 def available_cores():
@@ -46,5 +47,8 @@ def configure(params):
     if params["xla"]:
         # Without it, the just-in-time level leaves a graph on a CPU as it is.
         defaults["TF_XLA_FLAGS"] = "--tf_xla_cpu_global_jit"
+    if os.environ.pop("TF_CONFIG", None) is not None and launch.is_first():
+        # The Estimator would wait for the machines that it names.
+        say("TF_CONFIG is left out of account: several workers are started with mpirun or the scripts in examples/")
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -6,6 +6,8 @@ Known before TensorFlow is loaded.
 import os
 import re
 
+from utils.errors import UserError
+
 # mpirun of Open MPI; horovodrun; MPICH and Intel MPI.
 _SIZE = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
 _RANK = ("OMPI_COMM_WORLD_RANK", "HOROVOD_RANK", "PMI_RANK", "PMIX_RANK")
@@ -14,6 +16,30 @@ _LOCAL_SIZE = ("OMPI_COMM_WORLD_LOCAL_SIZE", "HOROVOD_LOCAL_SIZE", "MPI_LOCALNRA
 _SRUN = "PMIX_RANK"
 _SRUN_SIZE = ("SLURM_STEP_NUM_TASKS",)
 _SRUN_LOCAL_SIZE = ("SLURM_STEP_TASKS_PER_NODE",)
+
+
+# What a launcher that sets the number of workers tells each of them too.
+_RANKS = dict(zip(_SIZE, _RANK))
+# Open MPI keeps what its workers share in this folder, which it removes at its end.
+_SERVER_FOLDER = "PMIX_SERVER_TMPDIR"
+
+
+def refuse_leftovers():
+    """Raise UserError where variables of a launcher are set, but no launcher is at work: left over in the shell."""
+    for name, rank in _RANKS.items():
+        if _read((name,), ()) == 1:
+            continue
+        folder = os.environ.get(_SERVER_FOLDER)
+        if rank not in os.environ:
+            reason = "{} is not set".format(rank)
+        elif name == _SIZE[0] and folder and not os.path.isdir(folder):
+            reason = "the folder that {} names, {}, is gone".format(_SERVER_FOLDER, folder)
+        else:
+            continue
+        raise UserError(
+            "{}={} tells of several workers, but {}: no launcher started this one: unset the variable, or start the "
+            "workers with mpirun or the scripts in examples/".format(name, os.environ[name], reason)
+        )
 
 
 def size():

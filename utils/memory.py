@@ -15,6 +15,8 @@ GIGABYTE = 1e9
 CGROUPS = "/sys/fs/cgroup"
 # Bytes of a number.
 FLOAT, HALF_FLOAT = 4, 2
+# What TensorFlow's libraries and the threads of a first session take, on Linux and x86-64: 1.6 GB on tf2, 1.9 on tf1.
+LEAST_ADDRESS_SPACE = 1.6e9
 
 
 def limit():
@@ -54,6 +56,16 @@ def _number_in(path):
     except (OSError, ValueError):
         # No such group here, or "max".
         return []
+
+
+def refuse_small_address_space():
+    """Raise UserError where TensorFlow cannot be loaded: where it lacks address space, it ends the process itself."""
+    allowed = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if allowed != resource.RLIM_INFINITY and allowed < LEAST_ADDRESS_SPACE:
+        raise UserError(
+            "this process may use {:.1f} GB of address space (ulimit -v), and TensorFlow needs at least {:.1f} GB: "
+            "allow it more".format(allowed / GIGABYTE, LEAST_ADDRESS_SPACE / GIGABYTE)
+        )
 
 
 def refuse_beyond(needed, what, advice, kind=UserError):

@@ -3,9 +3,8 @@
 import io
 
 import numpy as np
-from matplotlib.colors import to_rgb
-from matplotlib.image import imsave
 
+from utils.plotting import imsave, to_rgb
 from utils.slices import PLANES, colour_of, cut, grey_window, middle_of
 
 # Pixels of the longest side of a slice, at least.

@@ -3,13 +3,10 @@
 import functools
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from utils.errors import UserError
 from utils.files import replace_on_success
+from utils.plotting import Figure, FigureCanvasAgg, Line2D, MaxNLocator
 from utils.slices import PLANES, colour_of, cut, grey_window, middle_of
 from utils.training_log import DICE_PREFIX, mean_epochs
 
