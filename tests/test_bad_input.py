@@ -273,6 +273,15 @@ DESCRIPTIONS = {
     "training as texts": (_with(training=["a.nii"]), '"training" must list objects'),
     "test as numbers": (_with(test=[1]), '"test" must list file names'),
     "nothing listed": (_with(training=[], test=[]), "lists neither training nor test images"),
+    "a label left out of an entry": (
+        _with(training=[{"image": "a.nii"}]),
+        'entry 1 of "training" (\'a.nii\'): has no "label": add it',
+    ),
+    "the form of nnU-Net": (
+        lambda description: {"channel_names": {}, "labels": {}, "numTraining": 3, "file_ending": ".nii.gz"},
+        "has the form of nnU-Net, which lists no cases",
+    ),
+    "back-slashes": (_naming("imagesTs\\a.nii"), "back-slashes, as on Windows"),
     "a path out of the folder": (_naming("../outside.nii"), "leads out of the task's folder"),
     "an absolute path": (_naming("/etc/hostname.nii"), "leads out of the task's folder"),
     "a link out of the folder": (_naming("link/outside.nii"), "leads out of the task's folder"),
@@ -301,7 +310,7 @@ class TestDescription:
         self.assert_refused(data_dir, tmp_path, mode, told)
 
     @pytest.mark.parametrize("mode", ["check", "train"])
-    @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"labels": }', b"[" * 10**5], ids=range(5))
+    @pytest.mark.parametrize("content", [b"", b"{", b"\xfc", b'{"labels": }', b"[" * 10**5], ids=range(5))
     def test_that_is_no_json(self, described, tmp_path, mode, content):
         with open(os.path.join(described[0], "dataset.json"), "wb") as file:
             file.write(content)
@@ -317,7 +326,7 @@ class TestDescription:
     def test_a_case_that_is_listed_twice(self, described, tmp_path):
         data_dir, description = described
         write_description(data_dir, dict(description, test=["imagesTr/case_01.nii.gz"]))
-        self.assert_refused(data_dir, tmp_path, "train", "two images with the same name: case_01: rename one")
+        self.assert_refused(data_dir, tmp_path, "train", "case_01.nii.gz is named twice: delete the repeated entry")
 
     def assert_refused(self, data_dir, tmp_path, mode, told):
         run = Run("--exec_mode", mode, "--data_dir", data_dir, "--model_dir", tmp_path / "model")

@@ -253,9 +253,17 @@ class TestProblems:
         description = read_description(own_task)
         write_description(own_task, dict(description, test=description["test"] + ["./imagesTr/case_04.nii.gz"]))
         status, output, told, _ = found(own_task)
-        assert (status, told[0]) == (2, "2 of 9 cases cannot be used:")
-        twice = ": its name is listed 2 times, in training and test: rename all but one"
-        assert [line for line in told[1:] if line != image(own_task, 4) + twice] == []
+        twice = " is named twice: delete the repeated entry"
+        assert (status, told) == (2, ["1 of 9 cases cannot be used: " + image(own_task, 4) + twice])
+
+    def test_a_name_that_two_files_have(self, own_task, found):
+        other = os.path.join(own_task, "imagesTs", "case_04.nii.gz")
+        os.rename(os.path.join(own_task, "imagesTs", "case_06.nii.gz"), other)
+        description = read_description(own_task)
+        write_description(own_task, dict(description, test=["imagesTs/case_04.nii.gz", description["test"][1]]))
+        status, output, told, _ = found(own_task)
+        named = "two images with the same name: {} and {}: rename one".format(image(own_task, 4), other)
+        assert (status, told) == (2, ["1 of 8 cases cannot be used: " + named])
 
     def test_a_spacing_that_makes_too_much_of_one_scan(self, own_task, found):
         large = sitk.ReadImage(image(own_task, 5))

@@ -129,12 +129,28 @@ class TestJson:
         assert read_json(str(path)) == value
         assert "\\udce4n" in path.read_bytes().decode("utf-8")
 
-    @pytest.mark.parametrize("content", [b'{"a": ', b"", b"\xff\xfe\x00", b"[" * 100000])
+    @pytest.mark.parametrize("content", [b'{"a": ', b"", b'"\xfc"', b"[" * 100000])
     def test_a_damaged_file_is_named(self, tmp_path, content):
         path = tmp_path / "value.json"
         path.write_bytes(content)
         with pytest.raises(UserError, match="value.json: is damaged"):
             read_json(str(path))
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+    def test_a_byte_order_mark_is_named(self, tmp_path, encoding):
+        (tmp_path / "value.json").write_bytes('{"a": 1}'.encode(encoding))
+        with pytest.raises(UserError, match="value.json: begins with a byte order mark: save it anew, as UTF-8"):
+            read_json(str(tmp_path / "value.json"))
+
+    def test_bytes_that_are_no_utf_8_are_told_as_such(self, tmp_path):
+        (tmp_path / "value.json").write_bytes('{"name": "H\u00e4lfte"}'.encode("latin-1"))
+        with pytest.raises(UserError, match="value.json: is damaged, no valid JSON, as it is not in UTF-8: save it"):
+            read_json(str(tmp_path / "value.json"))
+
+    def test_a_key_that_comes_twice_is_named(self, tmp_path):
+        (tmp_path / "value.json").write_text('{"labels": {"0": "a", "1": "b", "1": "c"}}')
+        with pytest.raises(UserError, match="the key '1' comes twice in an object: correct it, or get it again"):
+            read_json(str(tmp_path / "value.json"))
 
     def test_a_missing_file_is_named(self, tmp_path):
         with pytest.raises(UserError, match="none.json: cannot be read: No such file"):

@@ -264,7 +264,7 @@ class TestModelFolder:
         (tmp_path / "other").mkdir()
         copied = shutil.copy(image, str(tmp_path / "other"))
         line = refused("--exec_mode", "predict", "--model_dir", model.model_dir, "--images", image, copied)
-        assert_matches(line, "--images: two images with the same name: case_10")
+        assert_matches(line, "--images: two images with the same name: .*case_10.nii.gz and .*: rename one")
 
     def test_images_of_another_kind(self, refused, model):
         line = refused("--exec_mode", "predict", "--model_dir", model.model_dir, "--images", __file__)

@@ -174,14 +174,52 @@ class TestBadDescription:
         assert '"test" must be a list' in refusal(folder, description(test=test))
 
     @pytest.mark.parametrize(
-        "one", ["imagesTr/a.nii.gz", 3, None, [], {}, {"image": "imagesTr/a.nii.gz"}, {"image": 3, "label": 4}]
+        "one, told",
+        [
+            ("imagesTr/a.nii.gz", 'must list objects {"image": file, "label": file}, not \'imagesTr/a.nii.gz\''),
+            (3, "must list objects"),
+            (None, "must list objects"),
+            ([], "must list objects"),
+            ({}, "must list objects"),
+            ("x" * 200, "not '{}...".format("x" * 79)),
+            ({"image": "a.nii"}, '(\'a.nii\'): has no "label": add it, or list the image in "test"'),
+            ({"label": "a.nii"}, "('a.nii'): has no \"image\": add it"),
+            ({"image": 3, "label": "a.nii"}, 'its "image" must be a file name, not 3'),
+            ({"image": "a.nii", "label": None}, 'its "label" must be a file name, not None'),
+            ({"image": ["a_0000.nii", "a_0001.nii"], "label": "a.nii"}, 'its "image" are several files: name one, all'),
+            ({"image": "imagesTr/a.nii.gz", "label": "./imagesTr//a.nii.gz"}, "is both image and label: correct one"),
+        ],
     )
-    def test_training_entries(self, folder, one):
-        assert '"training" must list objects' in refusal(folder, description(training=[one]))
+    def test_training_entries(self, folder, one, told):
+        message = refusal(folder, description(training=[entry("a"), entry("._a"), one]))
+        # Counted as they stand in the file.
+        assert 'dataset.json: entry 3 of "training"' in message and told in message
 
     @pytest.mark.parametrize("one", [3, None, [], {"image": "imagesTs/c.nii.gz"}])
     def test_test_entries(self, folder, one):
-        assert '"test" must list file names' in refusal(folder, description(test=[one]))
+        message = refusal(folder, description(test=["imagesTs/d.nii.gz", one]))
+        assert 'dataset.json: entry 2 of "test": "test" must list file names, not ' in message
+
+    def test_the_form_of_nnunet_is_named(self, folder):
+        content = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}, "file_ending": ".nii.gz"}
+        for numbers in ({"numTraining": 2}, {"numTraining": 2, "training": 2}):
+            message = refusal(folder, dict(content, **numbers))
+            assert "has the form of nnU-Net, which lists no cases: write one as in" in message
+
+    def test_names_and_numbers_the_wrong_way_round(self, folder):
+        message = refusal(folder, description(labels={"background": 0, "a": 1}))
+        assert 'such as {"0": "..."}, not of names and numbers: turn them round' in message
+
+    def test_every_refusal_of_names_says_what_to_do(self, folder):
+        for labels, told in (
+            ({"1": "a", "2": "b"}, "not 1, 2: number all values up to the largest, the background 0"),
+            ({"0": "a", "1": "a"}, "the same name: rename one"),
+            ({str(number): str(number) for number in range(257)}, "256 are possible: leave some out"),
+            ({"0": "a", "1": "b\nc"}, "cannot be shown: write another"),
+        ):
+            assert told in refusal(folder, description(labels=labels))
+        assert 'such as "modality": {"0": "MRI"}' in refusal(folder, description(modality=KeyError))
+        assert ': write "training": [{"image": file, "label": file}, ...]' in refusal(folder, description(training=3))
 
     def test_nothing_listed(self, folder):
         assert "lists neither training nor test" in refusal(folder, description(training=[], test=[]))
@@ -200,8 +238,51 @@ class TestPaths:
         assert "leads out of the task's folder" in refusal(folder / "task", content)
 
     def test_an_absolute_path_into_the_folder(self, folder):
-        message = refusal(folder, description(test=[str(folder / "imagesTs" / "c.nii.gz")]))
-        assert "leads out of the task's folder" in message
+        path = str(folder / "imagesTs" / "c.nii.gz")
+        assert read(folder, description(test=[path])).test == (Case("c", path, None),)
+
+    def test_an_absolute_path_into_a_folder_that_a_link_leads_to(self, folder):
+        task, link = folder / "imagesTs", folder / "link"
+        link.symlink_to(task, target_is_directory=True)
+        for used, named in ((link, task), (task, link)):
+            path = str(named / "c.nii.gz")
+            assert read(used, description(training=[], test=[path])).test == (Case("c", path, None),)
+
+    @pytest.mark.parametrize("by", ["relative", "absolute"])
+    def test_of_a_link_out_of_the_folder_it_says_where_it_leads(self, folder, by):
+        task = folder / "task"
+        task.mkdir()
+        (task / "linked").symlink_to(folder / "imagesTs")
+        name = "linked/c.nii.gz" if by == "relative" else str(task / "linked" / "c.nii.gz")
+        told = "{} leads out of the task's folder: {} is a symbolic link to {}: put what it leads to in its place"
+        message = refusal(task, description(training=[], test=[name]))
+        assert told.format(name, task / "linked", (folder / "imagesTs").resolve()) in message
+
+    def test_back_slashes_are_told_once(self, folder):
+        training = [{key: path.replace("/", "\\") for key, path in entry(name).items()} for name in "ab"]
+        message = refusal(folder, description(training=training))
+        assert message.count("back-slashes, as on Windows: write / instead, in all paths") == 1
+        assert "No such file" not in message and "missing" not in message
+        with pytest.raises(UserError, match='entry 1 of "training": .*back-slashes'):
+            read_task(str(folder), refuse_cases=False)
+
+    def test_a_back_slash_in_the_name_of_a_file(self, folder):
+        (folder / "imagesTs" / "a\\b.nii").write_bytes(b"voxels")
+        assert read(folder, description(test=["imagesTs/a\\b.nii"])).test[0].name == "a\\b"
+
+    @pytest.mark.parametrize("name", ["imagesTs/c.nii.gz ", " imagesTs/c.nii.gz"])
+    def test_a_space_that_nobody_sees(self, folder, name):
+        told = "{!r}: begins or ends with a space: take that away".format(name)
+        assert told in refusal(folder, description(test=[name]))
+
+    @pytest.mark.parametrize("name", ["~/c.nii.gz", "$HOME/c.nii.gz", "https://host/c.nii.gz", "file:///c.nii.gz"])
+    def test_what_a_shell_or_a_browser_would_take(self, folder, name):
+        told = "{!r}: is taken as it stands: name the file by its path from the task's folder".format(name)
+        assert told in refusal(folder, description(test=[name]))
+
+    @pytest.mark.parametrize("name, there", [("C.nii.gz", "c.nii.gz"), ("c.nii", "c.nii.gz")])
+    def test_a_missing_file_with_a_likely_neighbour(self, folder, name, there):
+        assert "{} (there is {}): put".format(name, there) in refusal(folder, description(test=["imagesTs/" + name]))
 
     @pytest.mark.parametrize("link", ["linked", "linked.nii.gz"])
     def test_a_link_out_of_the_folder(self, folder, link):
@@ -237,12 +318,12 @@ class TestPaths:
         content = description(training=[entry("a"), entry("x"), entry("y")], test=["imagesTs/z.nii.gz"])
         message = refusal(folder, content)
         assert ": 5 of 7 files missing: " in message
-        assert message.count(".nii.gz") == 3 and message.endswith(", ...")
+        assert message.count(".nii.gz") == 3 and message.endswith(", ...: put them there, or correct what names them")
 
     def test_one_missing_label(self, folder):
         os.remove(str(folder / "labelsTr" / "b.nii.gz"))
         message = refusal(folder, description())
-        assert message.endswith(": 1 of 6 files missing: " + str(folder / "labelsTr" / "b.nii.gz"))
+        assert ": 1 of 6 files missing: {}: put them".format(folder / "labelsTr" / "b.nii.gz") in message
 
     @pytest.mark.parametrize(
         "training, test",
@@ -250,11 +331,18 @@ class TestPaths:
             ([entry("a"), entry("a")], []),
             ([entry("a")], ["imagesTr/a.nii.gz"]),
             ([], ["imagesTs/c.nii.gz", "imagesTr/../imagesTs/c.nii.gz"]),
-            ([], ["imagesTs/c.nii.gz", "imagesTs/c.nii"]),
         ],
     )
-    def test_two_cases_of_one_name(self, folder, training, test):
-        assert "two images with the same name: " in refusal(folder, description(training=training, test=test))
+    def test_a_file_that_is_named_twice(self, folder, training, test):
+        message = refusal(folder, description(training=training, test=test))
+        assert message.endswith(".nii.gz is named twice: delete the repeated entry") and "rename" not in message
+
+    def test_two_cases_of_one_name(self, folder):
+        files = [str(folder / "imagesTs" / name) for name in ("c.nii.gz", "c.nii")]
+        message = refusal(folder, description(training=[], test=["imagesTs/c.nii.gz", "imagesTs/c.nii"]))
+        assert message.endswith("two images with the same name: {} and {}: rename one".format(*files))
+        several = description(training=[], test=["c.nii", "c.nii", "c.nii.gz"])
+        assert refusal(folder, several).endswith("(1 more like this)")
 
 
 class TestCaseName:
@@ -289,7 +377,7 @@ class TestCasesOfImages:
             cases_of_images([])
 
     def test_missing(self, folder):
-        with pytest.raises(UserError, match=r"--images: 1 of 2 files missing: .*e\.nii$"):
+        with pytest.raises(UserError, match=r"--images: 1 of 2 files missing: .*e\.nii: put them there"):
             cases_of_images([str(folder / "imagesTs" / "d.nii.gz"), str(folder / "e.nii")])
 
     def test_a_folder(self, folder):
@@ -299,8 +387,15 @@ class TestCasesOfImages:
 
     def test_two_of_one_name(self, folder):
         (folder / "a.nii").write_bytes(b"voxels")
-        with pytest.raises(UserError, match="--images: two images with the same name: a: rename one"):
+        with pytest.raises(
+            UserError, match="--images: two images with the same name: .*a.nii and .*a.nii.gz: rename one"
+        ):
             cases_of_images([str(folder / "a.nii"), str(folder / "imagesTr" / "a.nii.gz")])
+
+    def test_one_that_is_given_twice(self, folder):
+        (folder / "a.nii").write_bytes(b"voxels")
+        with pytest.raises(UserError, match="--images: .*a.nii is named twice: delete the repeated"):
+            cases_of_images([str(folder / "a.nii"), str(folder / "imagesTr" / ".." / "a.nii")])
 
     def test_another_kind_of_file(self):
         with pytest.raises(UserError, match=r"scan\.dcm: not a NIfTI file name"):

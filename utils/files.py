@@ -1,5 +1,6 @@
 """Files that appear finished or not at all, and JSON in them."""
 
+import codecs
 import contextlib
 import errno
 import json
@@ -12,6 +13,8 @@ from utils.temporary import temporary_name
 
 # Characters of a file's name that its temporary one ends with: its extensions, and no more than names may be long.
 ENDING = 20
+# How editors on Windows begin a text.
+MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # What file systems say that have no fsync.
 NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
@@ -73,9 +76,25 @@ def read_json(path):
         if not stat.S_ISREG(os.stat(path).st_mode):
             # A pipe would be waited for.
             raise UserError("{}: cannot be read: is no file".format(path))
-        with open(path, encoding="utf-8") as stream:
-            return json.load(stream)
+        with open(path, "rb") as stream:
+            content = stream.read()
     except OSError as error:
         raise UserError("{}: cannot be read: {}".format(path, error.strerror)) from error
+    if content.startswith(MARKS):
+        raise UserError("{}: begins with a byte order mark: save it anew, as UTF-8 without one".format(path))
+    try:
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_without_repeated_keys)
+    except UnicodeDecodeError as error:
+        raise UserError("{}: is damaged, no valid JSON, as it is not in UTF-8: save it anew".format(path)) from error
     except (ValueError, RecursionError) as error:
-        raise UserError("{}: is damaged, no valid JSON: {}".format(path, error)) from error
+        raise UserError("{}: is damaged, no valid JSON: {}: correct it, or get it again".format(path, error)) from error
+
+
+def _without_repeated_keys(pairs):
+    """What an object holds; of a key that is there twice, readers would silently take the last."""
+    found = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError("the key {} comes twice in an object".format(ascii(key)))
+        found[key] = value
+    return found

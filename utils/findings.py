@@ -157,13 +157,9 @@ def compared(findings):
 
 
 def _name_taken(finding, named):
-    if len(named) == 1:
-        return ()
-    parts = sorted({other.part for other in named}, reverse=True)
-    told = "{}: its name is listed {} times, in {}: rename all but one".format(
-        finding.case.image, len(named), " and ".join(parts)
-    )
-    return (told,)
+    """What is wrong with a case whose name an earlier one has; nothing with the first of that name."""
+    first = named[0]
+    return () if first is finding else (tasks.name_taken(finding.case, first.case),)
 
 
 def _same_voxels(finding, alike):

@@ -4,7 +4,6 @@ Instead of scans there may be stacks of 2-D images (`utils.stacks`): each page t
 that pages are dealt out, and scored, one by one; a stack to be predicted is one case with all its pages.
 """
 
-import collections
 import os
 from typing import NamedTuple, Optional, Tuple
 
@@ -12,9 +11,12 @@ from utils import stacks
 from utils.errors import UserError
 from utils.files import read_json
 from utils.printable import is_printable
+from utils.task_paths import inside, is_same_file, refuse_leading_out, shown, with_neighbour
 
 EXTENSIONS = (".nii.gz", ".nii")
+ENTRY = '{"image": file, "label": file}'
 NAMED_AT_ONCE = 3
+LONGEST_SHOWN = 80
 # Labels are bytes.
 MOST_NAMES = 256
 
@@ -63,9 +65,7 @@ def case_name(path):
         if name.endswith(extension) and len(name) > len(extension):
             return name[: -len(extension)]
     raise UserError(
-        "{}: not a NIfTI file name: it must end with .nii or .nii.gz (images end with .tif or .png)".format(
-            _shown(path)
-        )
+        "{}: not a NIfTI file name: it must end with .nii or .nii.gz (images end with .tif or .png)".format(shown(path))
     )
 
 
@@ -104,6 +104,7 @@ def read_task(data_dir, refuse_cases=True):
     path, content = _description(data_dir)
     if not isinstance(content, dict):
         raise UserError("{}: must hold a JSON object as in the Medical Segmentation Decathlon".format(path))
+    _refuse_other_forms(content, path)
     training = _entries(content, "training", path)
     test = _entries(content, "test", path) if content.get("test") is not None else []
     task = Task(
@@ -112,13 +113,13 @@ def read_task(data_dir, refuse_cases=True):
         labels=_numbered_names(content, "labels", 2, path),
         modalities=_numbered_names(content, "modality", 1, path),
         training=_sorted_cases(
-            case for entry in training for case in _training_cases(entry, data_dir, path, refuse_cases)
+            case for place, entry in training for case in _training_cases(entry, data_dir, place, refuse_cases)
         ),
-        test=_sorted_cases(_test_case(entry, data_dir, path) for entry in test),
+        test=_sorted_cases(_test_case(entry, data_dir, place) for place, entry in test),
     )
     cases = task.training + task.test
     if not cases:
-        raise UserError("{}: lists neither training nor test images: nothing can be done with it".format(path))
+        raise UserError("{}: lists neither training nor test images: list some".format(path))
     _refuse_mixture(cases, path)
     if not refuse_cases:
         return task
@@ -130,18 +131,18 @@ def read_task(data_dir, refuse_cases=True):
 def _description(data_dir):
     """The file or folder that describes a task, and what it says."""
     if not os.path.isdir(data_dir):
-        raise UserError("--data_dir {}: no such folder: download_dataset.py fetches a task".format(_shown(data_dir)))
+        raise UserError("--data_dir {}: no such folder: download_dataset.py fetches a task".format(shown(data_dir)))
     path = os.path.join(data_dir, "dataset.json")
     if os.path.isfile(path):
         return path, read_json(path)
     for name in filter(None, stacks.parts_of(data_dir)):
         # Before anything is read.
-        _pages_inside(_inside(name, data_dir, data_dir), data_dir, data_dir)
+        _pages_inside(inside(name, data_dir, data_dir), data_dir, data_dir)
     content = stacks.describe(data_dir)
     if content is None:
         raise UserError(
             "--data_dir {}: has no dataset.json: give the folder of one task, as download_dataset.py makes it".format(
-                _shown(data_dir)
+                shown(data_dir)
             )
         )
     return data_dir, content
@@ -150,43 +151,78 @@ def _description(data_dir):
 def _task_name(content, data_dir, path):
     name = content.get("name", os.path.basename(os.path.abspath(data_dir)))
     if not isinstance(name, str) or not name.strip() or not is_printable(name):
-        raise UserError('{}: "name" must be a text of one line'.format(path))
+        raise UserError('{}: "name" must be a text of one line: write another, or leave it out'.format(path))
     return name
 
 
 def _numbered_names(content, key, least, path):
     """Return the names of {"0": name, "1": name, ...} in the order of their numbers."""
     if key not in content:
-        raise UserError('{}: has no "{}": add it as in the Medical Segmentation Decathlon'.format(path, key))
+        example = '{"0": "MRI"}' if key == "modality" else '{"0": "background", "1": "..."}'
+        raise UserError(
+            '{}: has no "{}": add it as in the Medical Segmentation Decathlon, such as "{}": {}'.format(
+                path, key, key, example
+            )
+        )
     names = content[key]
     if not isinstance(names, dict) or not all(isinstance(name, str) and name.strip() for name in names.values()):
-        raise UserError('{}: "{}" must be an object of numbers and names, such as {{"0": "..."}}'.format(path, key))
+        turned = isinstance(names, dict) and names and all(type(number) is int for number in names.values())
+        told = ", not of names and numbers: turn them round" if turned else ""
+        raise UserError(
+            '{}: "{}" must be an object of numbers and names, such as {{"0": "..."}}{}'.format(path, key, told)
+        )
     if not all(map(is_printable, names.values())):
         raise UserError(
-            '{}: "{}" has a name of several lines, or with characters that cannot be shown'.format(path, key)
+            '{}: "{}" has a name of several lines, or with characters that cannot be shown: write another'.format(
+                path, key
+            )
         )
     try:
         by_number = {int(number): name for number, name in names.items()}
     except ValueError as error:
-        raise UserError('{}: "{}" must have whole numbers as keys ({})'.format(path, key, _shown(error))) from error
+        raise UserError(
+            '{}: "{}" must have whole numbers as keys, such as {{"0": "..."}} ({})'.format(path, key, shown(error))
+        ) from error
     if len(names) > MOST_NAMES:
-        raise UserError('{}: "{}" has {} names: {} are possible'.format(path, key, len(names), MOST_NAMES))
+        raise UserError(
+            '{}: "{}" has {} names: {} are possible: leave some out'.format(path, key, len(names), MOST_NAMES)
+        )
     if len(names) < least or sorted(by_number) != list(range(len(names))):
         raise UserError(
-            '{}: "{}" must number at least {} name{} 0, 1, 2, ... without a gap, not {}'.format(
-                path, key, least, "" if least == 1 else "s", ", ".join(_shown(number) for number in names) or "none"
+            '{}: "{}" must number at least {} name{} 0, 1, 2, ... without a gap, not {}: {}'.format(
+                path,
+                key,
+                least,
+                "" if least == 1 else "s",
+                ", ".join(shown(number) for number in names) or "none",
+                "number all values up to the largest, the background 0" if key == "labels" else "number all channels",
             )
         )
     if len(set(names.values())) < len(names):
-        raise UserError('{}: "{}" gives two numbers the same name'.format(path, key))
+        raise UserError('{}: "{}" gives two numbers the same name: rename one'.format(path, key))
     return tuple(by_number[number] for number in range(len(names)))
 
 
+def _refuse_other_forms(content, path):
+    """Raises UserError for what nnU-Net writes, whose cases are the files of folders."""
+    if isinstance(content.get("training"), list) or not {"channel_names", "file_ending"} & set(content):
+        return
+    raise UserError(
+        "{}: has the form of nnU-Net, which lists no cases: write one as in the Medical Segmentation Decathlon, with "
+        '"modality" {{"0": "..."}}, "labels" {{"0": "background", "1": "..."}} and "training" [{}, ...]'.format(
+            path, ENTRY
+        )
+    )
+
+
 def _entries(content, key, path):
+    """The entries of a list, each behind the words that tell where it is."""
     entries = content.get(key)
     if not isinstance(entries, list):
-        raise UserError('{}: "{}" must be a list'.format(path, key))
-    return [entry for entry in entries if not _is_macos_leftover(entry)]
+        form = ENTRY if key == "training" else "file"
+        raise UserError('{}: "{}" must be a list: write "{}": [{}, ...]'.format(path, key, key, form))
+    places = ('{}: entry {} of "{}"'.format(path, number, key) for number in range(1, len(entries) + 1))
+    return [(place, entry) for place, entry in zip(places, entries) if not _is_macos_leftover(entry)]
 
 
 def _is_macos_leftover(entry):
@@ -194,19 +230,44 @@ def _is_macos_leftover(entry):
     return isinstance(image, str) and os.path.basename(image).startswith("._")
 
 
-def _training_cases(entry, data_dir, path, refuse):
+def _refuse_entry(entry, place):
+    """Raises UserError for an entry of "training" that is not an image and its label."""
+    if not isinstance(entry, dict) or not {"image", "label"} & set(entry):
+        raise UserError('{}: "training" must list objects {}, not {}'.format(place, ENTRY, _short(entry)))
+    for key, other in (("image", "label"), ("label", "image")):
+        if key not in entry:
+            also = ', or list the image in "test"' if key == "label" else ""
+            raise UserError('{} ({}): has no "{}": add it{}'.format(place, _short(entry[other]), key, also))
+        if isinstance(entry[key], list):
+            also = ", all channels as a fourth axis" if key == "image" else ""
+            raise UserError('{}: its "{}" are several files: name one{}'.format(place, key, also))
+        if not isinstance(entry[key], str):
+            raise UserError('{}: its "{}" must be a file name, not {}'.format(place, key, _short(entry[key])))
+
+
+def _short(value):
+    text = ascii(value)
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."
+
+
+def _training_cases(entry, data_dir, place, refuse):
     """The case of an entry, or those of all pages of a stack."""
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("image", "label")):
-        raise UserError('{}: "training" must list objects {{"image": file, "label": file}}'.format(path))
-    label = _inside(entry["label"], data_dir, path)
-    image = _inside(entry["image"], data_dir, path)
+    _refuse_entry(entry, place)
+    label = inside(entry["label"], data_dir, place)
+    image = inside(entry["image"], data_dir, place)
+    if is_same_file(image, label):
+        raise UserError("{}: {} is both image and label: correct one of them".format(place, shown(entry["image"])))
     if not _is_stack(image):
         case_name(label)
         return [Case(case_name(image), image, label)]
     if not _is_stack(label):
-        raise UserError("{}: {} has images, and {} is no stack of masks".format(path, entry["image"], entry["label"]))
+        raise UserError(
+            "{}: {} has images, and {} is no stack of masks: name a TIFF file or a folder of images".format(
+                place, entry["image"], entry["label"]
+            )
+        )
     for stack in (image, label):
-        _pages_inside(stack, data_dir, path)
+        _pages_inside(stack, data_dir, place)
     try:
         pages = stacks.pages_of(image)
         masks = stacks.mask_pages(pages, label)
@@ -217,13 +278,13 @@ def _training_cases(entry, data_dir, path, refuse):
     return [Case(page.name, page.path, mask.path, Pages(page, mask)) for page, mask in zip(pages, masks)]
 
 
-def _test_case(entry, data_dir, path):
+def _test_case(entry, data_dir, place):
     if not isinstance(entry, str):
-        raise UserError('{}: "test" must list file names'.format(path))
-    image = _inside(entry, data_dir, path)
+        raise UserError('{}: "test" must list file names, not {}'.format(place, _short(entry)))
+    image = inside(entry, data_dir, place)
     case = _unlabelled_case(image)
     if case.pages is not None:
-        _pages_inside(image, data_dir, path)
+        _pages_inside(image, data_dir, place)
     return case
 
 
@@ -242,7 +303,7 @@ def _stack_name(path):
     if not os.path.isdir(path):
         name = os.path.splitext(name)[0]
     if not name or name.startswith("."):
-        raise UserError("{}: has no name to call its mask by: rename it".format(_shown(path)))
+        raise UserError("{}: has no name to call its mask by: rename it".format(shown(path)))
     return name
 
 
@@ -254,26 +315,7 @@ def _pages_inside(path, data_dir, source):
         # A file; or reading tells what is wrong.
         return
     for used in (os.path.join(path, name) for name in names):
-        if _leads_out(used, data_dir):
-            raise UserError(
-                "{}: {} leads out of the task's folder: put the file itself there".format(source, _shown(used))
-            )
-
-
-def _inside(name, data_dir, path):
-    """Return the path of a file that dataset.json names, which must lie within the task's folder."""
-    if not name or not is_printable(name):
-        raise UserError("{}: {} is not a file name".format(path, ascii(name)))
-    # As it is used: where a link is on the way, "link/../scan" and "scan" are two files.
-    used = os.path.join(data_dir, os.path.normpath(name))
-    if os.path.isabs(name) or _leads_out(used, data_dir):
-        raise UserError("{}: {} leads out of the task's folder: name files within it".format(path, _shown(name)))
-    return used
-
-
-def _leads_out(used, data_dir):
-    folder, resolved = os.path.realpath(data_dir), os.path.realpath(used)
-    return os.path.commonpath([folder, resolved]) != folder
+        refuse_leading_out(used, data_dir, source, shown(used))
 
 
 def _sorted_cases(cases):
@@ -286,17 +328,27 @@ def _refuse_missing(cases, source):
     missing = [path for path in paths if not os.path.isfile(path) and not (path in stacked and os.path.isdir(path))]
     if missing:
         raise UserError(
-            "{}: {} of {} files missing: {}".format(source, len(missing), len(paths), _first_few(map(_shown, missing)))
+            "{}: {} of {} files missing: {}: put them there, or correct what names them".format(
+                source, len(missing), len(paths), _first_few(map(with_neighbour, missing))
+            )
         )
+
+
+def name_taken(case, earlier):
+    """What is wrong with a case that has the name of an earlier one, and what to do: it is the same, or another."""
+    if is_same_file(case.image, earlier.image):
+        return "{} is named twice: delete the repeated entry".format(shown(case.image))
+    return "two images with the same name: {} and {}: rename one".format(shown(earlier.image), shown(case.image))
 
 
 def _refuse_duplicates(cases, source):
-    counts = collections.Counter(case.name for case in cases)
-    twice = sorted(name for name, count in counts.items() if count > 1)
-    if twice:
-        raise UserError(
-            "{}: two images with the same name: {}: rename one".format(source, _first_few(map(_shown, twice)))
-        )
+    first, taken = {}, []
+    for case in cases:
+        if first.setdefault(case.name, case) is not case:
+            taken.append(name_taken(case, first[case.name]))
+    if taken:
+        more = " ({} more like this)".format(len(taken) - 1) if len(taken) > 1 else ""
+        raise UserError("{}: {}{}".format(source, taken[0], more))
 
 
 def _refuse_mixture(cases, source):
@@ -304,7 +356,7 @@ def _refuse_mixture(cases, source):
     if len(kinds) > 1:
         raise UserError(
             "{}: {} is a scan and {} a stack of images: use them one after the other, not together".format(
-                source, _shown(kinds[True].image), _shown(kinds[False].image)
+                source, shown(kinds[True].image), shown(kinds[False].image)
             )
         )
 
@@ -312,8 +364,3 @@ def _refuse_mixture(cases, source):
 def _first_few(names):
     names = list(names)
     return ", ".join(names[:NAMED_AT_ONCE]) + (", ..." if len(names) > NAMED_AT_ONCE else "")
-
-
-def _shown(value):
-    text = str(value)
-    return text if is_printable(text) else ascii(text)
