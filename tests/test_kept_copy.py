@@ -55,7 +55,8 @@ def prepared(monkeypatch):
 
 
 def files_of(kept):
-    return [path for one in kept for path in (one.image, one.label) if path]
+    facts = [one.image.replace(".image.npy", ".facts.npy") for one in kept]
+    return facts + [path for one in kept for path in (one.image, one.label) if path]
 
 
 def load(path):
@@ -68,7 +69,7 @@ class TestKeep:
         kept = keep(cases, SETTINGS, directory)
         assert [one.case for one in kept] == cases
         for one in kept:
-            image, label = prepare_case(one.case, SETTINGS)
+            image, label, _ = prepare_case(one.case, SETTINGS)
             np.testing.assert_array_equal(load(one.image), image)
             assert load(one.image).dtype == np.float32 and load(one.image).flags.c_contiguous
             if label is None:
@@ -84,6 +85,22 @@ class TestKeep:
             assert os.path.basename(one.image).startswith(one.case.name + "-")
             assert one.image.endswith(".image.npy")
             assert one.label is None or one.label == one.image.replace(".image.npy", ".label.npy")
+
+    def test_what_the_voxels_tell_is_known_again_from_a_copy(self, cases, directory, prepared):
+        first = keep(cases, SETTINGS, directory)
+        assert [one.facts for one in keep(cases, SETTINGS, directory)] == [one.facts for one in first]
+        assert len(prepared) == len(cases)
+        for number, one in enumerate(first):
+            values = scan(number)
+            assert one.facts.intensities == [(values.min(), values.max())]
+            assert (one.facts.voxels is None) == (one.case.label is None)
+
+    def test_a_copy_that_does_not_know_it_is_made_anew(self, cases, directory, prepared):
+        facts = keep(cases, SETTINGS, directory)[1].image.replace(".image.npy", ".facts.npy")
+        for damage in (os.remove, lambda path: os.truncate(path, 20)):
+            damage(facts)
+            del prepared[:]
+            assert keep(cases, SETTINGS, directory)[1].facts.voxels and prepared == ["case_1"]
 
     def test_progress_is_told_for_each_case_by_the_calling_thread(self, cases, directory):
         calls = []
@@ -225,7 +242,7 @@ class TestSecondRun:
         second = keep(cases, SETTINGS, directory)
         assert prepared == ["case_1"]
         assert [old == new for old, new in zip(first, second)] == [True, False, True, True]
-        image, label = prepare_case(cases[1], SETTINGS)
+        image, label, _ = prepare_case(cases[1], SETTINGS)
         np.testing.assert_array_equal(load(second[1].image), image)
         np.testing.assert_array_equal(load(second[1].label), label)
 

@@ -6,7 +6,8 @@ from stack_tasks import stack_task
 from synthetic import image_of, scan, write_image
 
 from utils import notices
-from utils.tasks import Case, read_task
+from utils.image_facts import Facts
+from utils.tasks import Case, Pages, read_task
 
 SETTINGS = {"input_shape": [8, 8, 8], "fit": "pad", "spacing": [1.0, 1.0, 2.0], "classes": 2}
 INPUT = "the network's input of 8 x 8 x 8 voxels of 1 x 1 x 2 mm"
@@ -88,6 +89,46 @@ class TestLargerScans:
     def test_one_line_for_each_kind(self, case_of):
         told = notices.of_scans([case_of("a", (20, 8, 8), "flipped")], ["LPS"], SETTINGS)
         assert [line.partition(" than ")[0] for line in told] == ["axes other", "larger"]
+
+
+def case(name, pages=None):
+    return Case(name, name + ".nii.gz", None, pages)
+
+
+def facts(number, low=0.0, high=1.0, voxels=None):
+    return Facts([(low, high)], voxels, bytes([number]) * 16)
+
+
+class TestVoxels:
+    def test_nothing_is_told_of_ordinary_ones(self):
+        known = [(case("a"), facts(1)), (case("b"), facts(2, voxels=[0, 3]))]
+        assert notices.of_voxels(known, ["MRI"], None) == notices.of_voxels([], ["MRI"], None) == []
+        assert notices.of_voxels(known, ["CT"], [[-100.0, 200.0, 40.0, 20.0]]) == []
+
+    def test_one_line_for_each_kind(self):
+        known = [(case("a"), facts(1, 7.0, 7.0)), (case("b"), facts(2, 7.0, 7.0, [0, 0])), (case("c"), facts(1))]
+        assert notices.of_voxels(known, ["MRI"], None) == [
+            "an image of one intensity: 2 of 3 cases: a (all voxels are 7), b (all voxels are 7): no mask of them means "
+            "anything: get them again",
+            "the same voxels as another case: 2 of 3 cases: a (c), c (a): leave out all but one of each",
+            "label without any structure: 1 of 3 cases: b: finish those that something is missing from",
+        ]
+
+    def test_pages_without_a_structure_are_nothing_unusual(self):
+        assert notices.of_voxels([(case("a", Pages()), facts(1, voxels=[0]))], ["image"], None) == []
+
+    @pytest.mark.parametrize("low, high, told", [(0.0, 1.0, True), (300.0, 900.0, True), (0.0, 41.0, False)])
+    def test_intensities_that_are_all_cut_off(self, low, high, told):
+        lines = notices.of_voxels([(case("a"), facts(1, low, high))], ["CT"], [[40.0, 200.0, 90.0, 20.0]])
+        expected = "1 of 1 cases: a (CT from {:g} to {:g}, known from 40 to 200): give it in the units of the training"
+        assert len(lines) == told and all(expected.format(low, high) in line for line in lines)
+
+    def test_structures_that_no_training_label_has(self):
+        known = [(case("a"), facts(1, voxels=[3, 0])), (case("b"), facts(2, voxels=[0, 5]))]
+        (told,) = notices.of_absent(known, [case("a")], ["Upper", "Lower"])
+        assert told.startswith("in none of the 1 training labels: Lower: the model cannot learn them: mark them, or")
+        assert notices.of_absent(known, [one for one, _ in known], ["Upper", "Lower"]) == []
+        assert notices.of_absent(known, [], ["Upper", "Lower"]) == []
 
 
 class TestStructures:

@@ -76,7 +76,7 @@ class TestPrepareCase:
 
     def test_image_and_label(self, tmp_path):
         values = (2 * blob((15, 11, 9), (7, 5, 4), (5, 4, 3))).round().astype(np.uint8)
-        image, label = prepare_case(
+        image, label, _ = prepare_case(
             self.case(tmp_path, image_of(scan(shape=values.shape)), image_of(values)), settings()
         )
         assert image.shape == (8, 6, 4, 1) and label.shape == (8, 6, 4)
@@ -85,7 +85,7 @@ class TestPrepareCase:
         assert label.max() > 0
 
     def test_without_label(self, tmp_path):
-        image, label = prepare_case(self.case(tmp_path, image_of(scan())), settings())
+        image, label, _ = prepare_case(self.case(tmp_path, image_of(scan())), settings())
         assert label is None and image.shape == (8, 6, 4, 1)
 
     @pytest.mark.parametrize("found, expected", [(1, 4), (4, 1), (2, 3)])

@@ -8,6 +8,7 @@ import pytest
 from command_line import (
     EPOCHS,
     SMALLEST,
+    SMALLEST_NETWORK,
     STEPS_PER_EPOCH,
     STRUCTURES,
     TEST_CASES,
@@ -31,6 +32,7 @@ import main
 from utils import checkpoints, kept_copy, training
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
+from utils.image_facts import ONE_INTENSITY, SAME_VOXELS, UNMARKED
 from utils.notices import axes_of
 from utils.tasks import Case
 
@@ -212,6 +214,7 @@ class TestCheckpoints:
 
 
 AXES = "axes other than those of the training scans ("
+CONSTANT, UNMARKED_LABEL = ("imagesTr", "case_01.nii.gz"), ("labelsTr", "case_02.nii.gz")
 LARGER, CROPPED = "larger than the network's input of ", "structures outside the network's input of "
 
 
@@ -264,6 +267,38 @@ class TestNotices:
         with open(path, "w") as file:
             json.dump(stored, file)
         assert notices(*arguments) == []
+
+    def test_what_a_check_warns_of_an_image_prediction_tells_too_also_of_kept_copies(self, copied, tmp_path):
+        path = os.path.join(copied.data_dir, "imagesTs", "case_12.nii.gz")
+        whole = read_image(path)
+        constant = write_image(whole * 0 + 7, tmp_path / "constant.nii.gz")
+        same = write_image(whole, tmp_path / "same.nii")
+        arguments = ("--exec_mode", "predict", "--model_dir", copied.model_dir, "--threads", 1, "--images")
+        for _ in range(2):
+            run = succeed_here(*arguments + (path, constant, same))
+            told = run.output.splitlines()
+            assert ONE_INTENSITY + ": 1 of 3 cases: constant (all voxels are 7): no mask of them means" in run.output
+            assert SAME_VOXELS + ": 2 of 3 cases: case_12 (same), same (case_12): leave out" in run.output
+            assert sum(line.startswith((ONE_INTENSITY, SAME_VOXELS, UNMARKED)) for line in told) == 2
+
+    @pytest.mark.parametrize("flags", [(), ("--folds", 2)], ids=["one model", "folds"])
+    def test_training_and_evaluation_tell_what_a_check_warns_of(self, tmp_path, flags):
+        data_dir = make_task(tmp_path, training=4, test=1, structures=STRUCTURES + ("Nowhere",))
+        constant, unmarked = (read_image(data_dir, *path) * 0 for path in (CONSTANT, UNMARKED_LABEL))
+        write_image(constant, os.path.join(data_dir, *CONSTANT))
+        write_image(unmarked, os.path.join(data_dir, *UNMARKED_LABEL))
+        where = ("--data_dir", data_dir, "--model_dir", tmp_path / "model")
+        smallest = SMALLEST_NETWORK + ("--threads", 1, "--train_epochs", 1) + flags
+        trained = succeed_here("--exec_mode", "train", *where + smallest).output.splitlines()
+        evaluated = succeed_here("--exec_mode", "evaluate", "--threads", 1, *where + flags).output.splitlines()
+        # All cases are read in each fold.
+        for kind, name in ((ONE_INTENSITY, "case_01"), (UNMARKED, "case_02")):
+            lines = [line for line in trained if kind + ": 1 of 4 cases: " + name in line]
+            assert len(lines) == (2 if flags else 1)
+        assert sum("in none of the" in line and "training labels: Nowhere: " in line for line in trained) == len(lines)
+        if flags:
+            for kind, name in ((ONE_INTENSITY, "case_01"), (UNMARKED, "case_02")):
+                assert sum(line.startswith(kind + ": 1 of 4 cases: " + name) for line in evaluated) == 1
 
     def test_nothing_is_told_of_scans_like_those_of_the_training(self, copied):
         scan = os.path.join(copied.data_dir, "imagesTs", "case_12.nii.gz")

@@ -75,10 +75,10 @@ class TestPages:
 
     def test_are_normalised_one_by_one_whether_alone_or_together(self, task):
         """A page is to look the same to the network in training and as part of a stack."""
-        stack, _ = prepare_case(task.test[0], dict(SETTINGS, input_shape=list(SHAPE) + [3]))
+        stack, _, _ = prepare_case(task.test[0], dict(SETTINGS, input_shape=list(SHAPE) + [3]))
         for page in np.moveaxis(stack[..., 0], 2, 0):
             assert abs(page.mean()) < 1e-6 and page.std() == pytest.approx(1, abs=1e-6)
-        alone, label = prepare_case(task.training[0], dict(SETTINGS, input_shape=list(SHAPE) + [1]))
+        alone, label, _ = prepare_case(task.training[0], dict(SETTINGS, input_shape=list(SHAPE) + [1]))
         assert alone.shape == SHAPE + (1, 1) and label.shape == SHAPE + (1,)
         np.testing.assert_array_equal(label[..., 0], truth(0))
 

@@ -4,6 +4,7 @@ import collections
 
 import numpy as np
 
+from utils import image_facts
 from utils.memory import by_axis
 
 
@@ -98,10 +99,8 @@ def _warnings(findings, readable, task):
     warnings = []
     if len({finding.axes for finding in readable}) > 1:
         warnings.append("the axes point in different directions: the network sees the scans turned accordingly")
-    labelled = [finding.voxels for finding in readable if finding.voxels is not None]
-    for number, structure in enumerate(task.labels[1:]):
-        if labelled and not any(voxels[number] for voxels in labelled):
-            warnings.append("{}: in none of the labels".format(structure))
+    nowhere = image_facts.absent([finding.voxels for finding in readable], task.labels[1:])
+    warnings += ["{}: in none of the labels".format(structure) for structure in nowhere]
     kinds = collections.Counter(_kind(text) for finding in findings for text in finding.warnings)
     warnings += ["{}: {} case{}".format(kind, count, "" if count == 1 else "s") for kind, count in kinds.most_common()]
     return warnings
@@ -109,5 +108,5 @@ def _warnings(findings, readable, task):
 
 def _kind(warning):
     if warning.startswith("the same voxels"):
-        return "the same voxels as another case"
-    return "an image of one intensity" if warning.startswith("all voxels") else warning
+        return image_facts.SAME_VOXELS
+    return image_facts.ONE_INTENSITY if warning.startswith("all voxels") else warning

@@ -3,13 +3,12 @@
 Cases are read one per thread at a time, so that memory does not grow with their number.
 """
 
-import hashlib
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import SimpleITK as sitk
 
-from utils import ct_intensities, memory, tasks
+from utils import ct_intensities, image_facts, memory, tasks
 from utils.environment import threads
 from utils.errors import UserError, unusable
 from utils.overlap import overlapped
@@ -86,12 +85,12 @@ def _examine(task, case, facts, problems):
             like = channels[0] if channels else None
             label = tried(lambda: read_label(case, like, len(task.labels)), problems)
         if channels:
-            facts.update(_facts(channels))
+            found = image_facts.facts_of(channels, label, len(task.labels))
+            facts.update(_grid_facts(channels), **found._asdict())
             if is_stack(case):
                 facts["axes"] = None
             if label is not None:
                 values = sitk.GetArrayViewFromImage(label)
-                facts["voxels"] = [int(np.count_nonzero(values == value)) for value in range(1, len(task.labels))]
                 # The array's axes are z, y and x.
                 places = [np.flatnonzero(values.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]
                 facts["filled"] = tuple(map(len, places))
@@ -115,44 +114,30 @@ def tried(read, problems):
         return None
 
 
-def _facts(channels):
-    views = [sitk.GetArrayViewFromImage(channel) for channel in channels]
-    content = hashlib.blake2b(repr(views[0].shape).encode(), digest_size=16)
-    for view in views:
-        content.update(np.ascontiguousarray(view))
-    return {
-        "size": channels[0].GetSize(),
-        "spacing": channels[0].GetSpacing(),
-        "axes": axes_of(channels[0]),
-        "intensities": [(float(view.min()), float(view.max())) for view in views],
-        "content": content.digest(),
-    }
+def _grid_facts(channels):
+    return {"size": channels[0].GetSize(), "spacing": channels[0].GetSpacing(), "axes": axes_of(channels[0])}
 
 
 def _warnings(facts, task):
-    warnings = []
-    for modality, (low, high) in zip(task.modalities, facts["intensities"] or []):
-        if low == high:
-            warnings.append("all voxels{} are {:g}".format(" of " + modality if len(task.modalities) > 1 else "", low))
-    if facts["voxels"] is not None and not any(facts["voxels"]):
-        warnings.append("label without any structure")
-    return tuple(warnings)
+    if facts["intensities"] is None:
+        return ()
+    found = image_facts.Facts(*(facts[name] for name in image_facts.Facts._fields))
+    unmarked = [image_facts.UNMARKED] * image_facts.is_unmarked(found)
+    return tuple(image_facts.of_one_intensity(found, task.modalities) + unmarked)
 
 
 def compared(findings):
     """Findings with what only shows beside the other cases: the same name, the same voxels."""
     by_name: Dict[str, List[Finding]] = {}
-    by_content: Dict[bytes, List[Finding]] = {}
     for finding in findings:
         by_name.setdefault(finding.case.name, []).append(finding)
-        if finding.content is not None:
-            by_content.setdefault(finding.content, []).append(finding)
+    alike = image_facts.alike([finding.content for finding in findings])
     return [
         finding._replace(
             problems=finding.problems + _name_taken(finding, by_name[finding.case.name]),
-            warnings=finding.warnings + _same_voxels(finding, by_content.get(finding.content, [])),
+            warnings=finding.warnings + _same_voxels([findings[other] for other in others]),
         )
-        for finding in findings
+        for finding, others in zip(findings, alike)
     ]
 
 
@@ -162,9 +147,9 @@ def _name_taken(finding, named):
     return () if first is finding else (tasks.name_taken(finding.case, first.case),)
 
 
-def _same_voxels(finding, alike):
-    others = ["{} ({})".format(other.case.name, other.part) for other in alike if other is not finding]
-    return ("the same voxels as {}".format(", ".join(others)),) if others else ()
+def _same_voxels(others):
+    told = ["{} ({})".format(other.case.name, other.part) for other in others]
+    return ("the same voxels as {}".format(", ".join(told)),) if told else ()
 
 
 def refuse(findings, problem=None):

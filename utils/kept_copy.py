@@ -8,12 +8,13 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from utils import foreground
+from utils import foreground, image_facts
 from utils.border_weights import border_weights
 from utils.environment import share_of_cores
 from utils.errors import CannotWrite, UserError, attempted, unusable
 from utils.files import replace_on_success
 from utils.fitting import shape_before_padding
+from utils.image_facts import Facts
 from utils.large_scans import in_turn
 from utils.memory import voxels
 from utils.overlap import overlapped
@@ -32,7 +33,7 @@ class Kept(NamedTuple):
     ``content`` is that of the case's own files, 32 hexadecimal digits. Where the settings ask for them, ``borders`` is
     the .npy file of what borders add to the weights of its voxels, float32 [X, Y, Z], and ``positions`` that of some
     voxels of its structures, those of ``utils.foreground``. ``cropped`` is the share of its structures' voxels that the
-    network does not see, as they lie outside its input.
+    network does not see, as they lie outside its input. ``facts`` are what its files' voxels tell at a glance.
     """
 
     case: Case
@@ -42,6 +43,7 @@ class Kept(NamedTuple):
     borders: Optional[str] = None
     positions: Optional[str] = None
     cropped: float = 0.0
+    facts: Optional[Facts] = None
 
 
 def keep(cases, settings, directory, progress=None, later=(), trained_on=None):
@@ -99,12 +101,18 @@ def _keep_case(case, settings, directory, trained_on=True):
     stem = os.path.join(directory, "{}-{}".format(case.name, _key(files, settings)))
     content = hashlib.blake2b(files, digest_size=16).hexdigest()
     kept = Kept(case, stem + ".image.npy", None if case.label is None else stem + ".label.npy", content)
-    if not _is_there(kept, settings):
+    facts = stem + ".facts.npy"
+    columns = image_facts.columns(settings["channels"], settings["classes"])
+    if not _is_there(kept, settings) or not _is_whole(facts, (columns,), np.float64, settings):
         with _turn_of(case, settings):
-            image, label = prepare_case(case, settings)
+            image, label, found = prepare_case(case, settings)
+        # Kept too, as the same must be told of a case that is not read again.
+        _save(facts, image_facts.row_of(found, settings["classes"]), settings)
         _save(kept.image, image, settings)
         if label is not None:
             _save(kept.label, label, settings)
+    found = image_facts.from_row(np.load(facts, allow_pickle=False), settings["channels"])
+    kept = kept._replace(facts=found)
     kept = _with_cropped(kept, settings) if settings["fit"] == "pad" and kept.label else kept
     # What of a held-out case is measured during the training lies about its structures.
     kept = _with_positions(kept, settings) if settings.get("positions") else kept

@@ -1,11 +1,11 @@
-"""What a user should know before masks are trusted: which scans the network sees in part, or turned; a line for each.
+"""What a user should know before masks are trusted, a line for each kind: scans seen in part or turned, odd voxels.
 
 Files that cannot be read are left out: whoever needs all of them tells what is wrong.
 """
 
 import numpy as np
 
-from utils import fitting, scans
+from utils import fitting, image_facts, scans
 from utils.errors import UserError, attempted
 from utils.memory import by_axis
 
@@ -79,6 +79,61 @@ def of_structures(shares, settings, count):
         "structures outside the network's input of {}: {} of {} cases lose voxels of them: {}: "
         "{} would see more".format(_input(cropped[0][0], settings), len(cropped), count, _few(told), _remedy(settings))
     ]
+
+
+def of_voxels(facts, modalities, intensities):
+    """The lines about images of one intensity, images of equal voxels and labels without a structure.
+
+    Args:
+        facts: pairs of a ``utils.tasks.Case`` and its ``utils.image_facts.Facts``.
+        modalities: the names of the channels.
+        intensities: by what ``utils.ct_intensities`` found the channels are normalised, or None.
+    """
+    count, lines = len(facts), []
+    constant = [(case, image_facts.of_one_intensity(one, modalities)) for case, one in facts]
+    told = ["{} ({})".format(case.name, ", ".join(texts)) for case, texts in constant if texts]
+    if told:
+        lines.append(_line(image_facts.ONE_INTENSITY, told, count, "no mask of them means anything: get them again"))
+    beyond = [(case, _beyond(one, modalities, intensities)) for case, one in facts]
+    told = ["{} ({})".format(case.name, ", ".join(texts)) for case, texts in beyond if texts]
+    if told:
+        kind = "an image without any intensity of those that the model knows"
+        lines.append(_line(kind, told, count, "give it in the units of the training images, as CT in HU"))
+    same = image_facts.alike([one.content for _, one in facts])
+    told = ["{} ({})".format(case.name, facts[own[0]][0].name) for (case, _), own in zip(facts, same) if own]
+    if told:
+        lines.append(_line(image_facts.SAME_VOXELS, told, count, "leave out all but one of each"))
+    # In stacks, pages without any are nothing unusual.
+    told = [case.name for case, one in facts if image_facts.is_unmarked(one) and not scans.is_stack(case)]
+    if told:
+        lines.append(_line(image_facts.UNMARKED, told, count, "finish those that something is missing from"))
+    return lines
+
+
+def _beyond(facts, modalities, intensities):
+    """What is told of channels all of whose intensities are cut off, in a list: the network sees one value all over."""
+    known = zip(modalities, facts.intensities, intensities or ())
+    return [
+        "{} from {:g} to {:g}, known from {:g} to {:g}".format(name, low, high, *channel[:2])
+        for name, (low, high), channel in known
+        if channel is not None and low < high and (high <= channel[0] or low >= channel[1])
+    ]
+
+
+def of_absent(facts, learned, structures):
+    """The line about structures that no label of the cases ``learned`` from has, in a list; else as ``of_voxels``."""
+    names = {case.name for case in learned}
+    absent = image_facts.absent([one.voxels for case, one in facts if case.name in names], structures)
+    if not absent:
+        return []
+    told = (
+        "in none of the {} training labels: {}: the model cannot learn them: mark them, or leave them out of the task"
+    )
+    return [told.format(len(names), _few(absent))]
+
+
+def _line(kind, told, count, remedy):
+    return "{}: {} of {} cases: {}: {}".format(kind, len(told), count, _few(told), remedy)
 
 
 def _seen_share(grid, settings):

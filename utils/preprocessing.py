@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from utils import fitting, memory, scans
 from utils.errors import UnusableFile
 from utils.feeding import fit_of
+from utils.image_facts import facts_of
 from utils.network_params import PATCH
 from utils.normalization import filling, normalized
 
@@ -115,16 +116,17 @@ def cropped_share(case, settings):
 
 
 def prepare_case(case, settings):
-    """Read a case; return its image, np.float32 [X, Y, Z, C], and its label, np.uint8 [X, Y, Z] or None.
+    """Read a case; return its image, np.float32 [X, Y, Z, C], its label, np.uint8 [X, Y, Z] or None, and its Facts.
 
-    Raises UserError where a file cannot be used, or has not settings["channels"] channels.
+    The `utils.image_facts.Facts` are those of the voxels in its files. Raises UserError where a file cannot be used,
+    or has not settings["channels"] channels.
     """
     with memory.running_out_over(case.image):
         channels = read_scan(case, settings)
         image = prepare_image(channels, settings, pages=scans.is_stack(case))
         if case.label is None:
-            return image, None
+            return image, None, facts_of(channels, None, settings["classes"])
         label = scans.read_label(case, channels[0], settings["classes"])
         # The same grid within a tolerance by now, which a number of voxels after resampling might not be.
         label.CopyInformation(channels[0])
-        return image, fitting.fit_label(label, settings)
+        return image, fitting.fit_label(label, settings), facts_of(channels, label, settings["classes"])

@@ -13,6 +13,7 @@ from model.model_fn import model_fn
 from utils import (
     checkpoints,
     data_loader,
+    image_facts,
     model_folder,
     model_settings,
     notices,
@@ -92,8 +93,8 @@ class Runner(Training):
         self._weights = None
         # Of the intensities, for each of the models that predict together.
         self._changes = None
-        # The share of the structures of cases that were read, by their names, that cropping takes away.
-        self._cropped = {}
+        # Numbers of each case that was read, by name: the share of its structures that is cropped away, and its facts.
+        self._known = {}
         self._problems = []
         self.record = RunRecord(
             functools.partial(about_run, version(), self.workers.size), self.model_dir, self.workers
@@ -128,14 +129,30 @@ class Runner(Training):
     def _note(self, kept):
         """Take down what is known of a case that was read, a ``Kept``."""
         self.record.note(kept)
-        self._cropped[kept.case.name] = kept.cropped
+        self._known[kept.case.name] = np.append(kept.cropped, image_facts.row_of(kept.facts, len(self.structures) + 1))
 
-    def _tell_cropped(self, cases):
-        """Tell of those cases, whichever worker has read them, whose structures are cropped; all come here together."""
-        rows = [[number, self._cropped.get(case.name, 0.0)] for number, case in enumerate(cases)]
-        everyones = self.workers.gather(np.reshape([row for row in rows if row[1]], [-1, 2]))
-        shares = [(cases[int(number)], share) for number, share in everyones]
-        self._tell(lambda: notices.of_structures(shares, self._preparation.settings, len(cases)))
+    def _tell_of(self, cases, learned=()):
+        """Tell what is to be known of cases that were read, whichever worker has read them; all come here together.
+
+        ``learned`` are those that the model is trained on, of which structures that none has are told.
+        """
+        modalities = self.params["modalities"]
+        columns = 2 + image_facts.columns(len(modalities), len(self.structures) + 1)
+        rows = [
+            np.append(number, self._known[case.name]) for number, case in enumerate(cases) if case.name in self._known
+        ]
+        everyones = self.workers.gather(np.reshape(rows, [-1, columns]))
+        # The models of several folds have read the same cases.
+        known = {int(row[0]): row[1:] for row in everyones}
+        told = [(cases[number], known[number]) for number in sorted(known)]
+        facts = [(case, image_facts.from_row(row[1:], len(modalities))) for case, row in told]
+        shares = [(case, row[0]) for case, row in told]
+        settings = self._preparation.settings
+        self._tell(
+            lambda: notices.of_voxels(facts, modalities, settings["intensities"])
+            + notices.of_absent(facts, learned, self.structures)
+            + notices.of_structures(shares, settings, len(cases))
+        )
 
     def _progress(self, *arguments, **options):
         return (Progress if self.workers.is_first else Silence)(*arguments, **options)
@@ -145,7 +162,7 @@ class Runner(Training):
         self._tell(lambda: notices.of_scans(self.job.held_out, self.params["axes"]))
         writer = self._mask_writer()
         scores, errors = self.scored(writer)
-        self._tell_cropped(self.job.held_out)
+        self._tell_of(self.job.held_out)
         self._leave_out(errors, self.job.held_out)
         scores = self._everyones(scores, report.kind_of(self.job.held_out), self.job.held_out)
         contents = self.record.read("held_out", self.job.held_out)
@@ -184,7 +201,7 @@ class Runner(Training):
     def take_over(self, other):
         """Record what another ``Runner`` did as of this run, and tell at its end what went wrong there."""
         self.record.take_over(other.record)
-        self._cropped.update(other._cropped)
+        self._known.update(other._known)
         self._problems += other._problems
 
     def _attempt(self, write, *arguments):
@@ -230,6 +247,7 @@ class Runner(Training):
             return writer.write(kept.case, probabilities)
 
         made, errors = self._use_each(cases, write, "predicting")
+        self._tell_of(self.job.predicted)
         self._leave_out(errors, self.job.predicted)
         made = self._everyones(made, predictions.kind_of(self.job.predicted), self.job.predicted)
         self.record.read("predicted", self.job.predicted)

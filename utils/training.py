@@ -65,8 +65,10 @@ class Training:
             return
         kept = volumes.kept + held_out.kept
         self.record.training(self.job, kept, goes_on=first_step > 0)
-        self._cropped.update((one.case.name, one.cropped) for one in kept)
-        self._tell_cropped(self.job.training + (self.job.held_out if uses_held_out(self.params) else ()))
+        for one in kept:
+            self._note(one)
+        used = self.job.training + (self.job.held_out if uses_held_out(self.params) else ())
+        self._tell_of(used, learned=self.job.training)
         diverged = functools.partial(self._diverged, plan, items)
         done = {"initial": plan.items_before(first_step)}
         with self._progress(plan.items_before(last_step), "training", "images", **done) as progress:
