@@ -108,8 +108,8 @@ class TestVoxels:
     def test_one_line_for_each_kind(self):
         known = [(case("a"), facts(1, 7.0, 7.0)), (case("b"), facts(2, 7.0, 7.0, [0, 0])), (case("c"), facts(1))]
         assert notices.of_voxels(known, ["MRI"], None) == [
-            "an image of one intensity: 2 of 3 cases: a (all voxels are 7), b (all voxels are 7): no mask of them means "
-            "anything: get them again",
+            "an image of one intensity: 2 of 3 cases: a (all voxels are 7), b (all voxels are 7): no mask of them "
+            "means anything: get them again",
             "the same voxels as another case: 2 of 3 cases: a (c), c (a): leave out all but one of each",
             "label without any structure: 1 of 3 cases: b: finish those that something is missing from",
         ]

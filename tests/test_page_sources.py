@@ -22,12 +22,16 @@ class TestDamage:
     @pytest.mark.parametrize(
         "name, change, told",
         [
-            ("evaluation.json", {"structures": 3}, '"structures" are no names'),
-            ("evaluation.json", {"structures": [[]]}, '"structures" are no names'),
-            ("evaluation.json", {"cases": {"a": 1}}, '"cases" are none'),
-            ("evaluation.json", {"uncertainty_rank_correlation": "high"}, '"uncertainty_rank_correlation" is none'),
-            ("params.json", {"modalities": 5}, '"modalities" are no names'),
-            ("params.json", {"modalities": [None]}, '"modalities" are no names'),
+            ("evaluation.json", {"structures": 3}, '"structures" are no names: (delete it, and evaluate|put back)'),
+            ("evaluation.json", {"structures": [[]]}, '"structures" are no names: (delete it, and evaluate|put back)'),
+            ("evaluation.json", {"cases": {"a": 1}}, '"cases" are none: delete it, and evaluate or predict anew'),
+            (
+                "evaluation.json",
+                {"uncertainty_rank_correlation": "high"},
+                '"uncertainty_rank_correlation" is none: delete it',
+            ),
+            ("params.json", {"modalities": 5}, '"modalities" are no names: (delete it, and evaluate|put back)'),
+            ("params.json", {"modalities": [None]}, '"modalities" are no names: (delete it, and evaluate|put back)'),
             ("report/scans.json", {"predicted": 1}, "delete it"),
             ("report/scans.json", {"predicted": [["a", 1, None]]}, "delete it"),
             ("report/scans.json", {"predicted": [["a", "b"]]}, "delete it"),

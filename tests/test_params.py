@@ -251,7 +251,7 @@ class TestModelDir:
     def test_a_file_in_the_way_is_refused(self, tmp_path, name, below):
         (tmp_path / "taken").write_text("")
         command = ["--data_dir", "task", "--model_dir", str(tmp_path / "model")]
-        with pytest.raises(UserError, match="^--{} .*taken is not a folder$".format(name)):
+        with pytest.raises(UserError, match="^--{} .*taken is not a folder: name another$".format(name)):
             from_command_line(command + ["--" + name, str(tmp_path / "taken" / below)])
 
     def test_best_checkpoint(self, run, tmp_path, trained):

@@ -281,7 +281,7 @@ class TestNotices:
             assert SAME_VOXELS + ": 2 of 3 cases: case_12 (same), same (case_12): leave out" in run.output
             assert sum(line.startswith((ONE_INTENSITY, SAME_VOXELS, UNMARKED)) for line in told) == 2
 
-    @pytest.mark.parametrize("flags", [(), ("--folds", 2)], ids=["one model", "folds"])
+    @pytest.mark.parametrize("flags", [("--train_split", 0.5), ("--folds", 2)], ids=["one model", "folds"])
     def test_training_and_evaluation_tell_what_a_check_warns_of(self, tmp_path, flags):
         data_dir = make_task(tmp_path, training=4, test=1, structures=STRUCTURES + ("Nowhere",))
         constant, unmarked = (read_image(data_dir, *path) * 0 for path in (CONSTANT, UNMARKED_LABEL))
@@ -294,9 +294,9 @@ class TestNotices:
         # All cases are read in each fold.
         for kind, name in ((ONE_INTENSITY, "case_01"), (UNMARKED, "case_02")):
             lines = [line for line in trained if kind + ": 1 of 4 cases: " + name in line]
-            assert len(lines) == (2 if flags else 1)
+            assert len(lines) == (2 if "--folds" in flags else 1)
         assert sum("in none of the" in line and "training labels: Nowhere: " in line for line in trained) == len(lines)
-        if flags:
+        if "--folds" in flags:
             for kind, name in ((ONE_INTENSITY, "case_01"), (UNMARKED, "case_02")):
                 assert sum(line.startswith(kind + ": 1 of 4 cases: " + name) for line in evaluated) == 1
 

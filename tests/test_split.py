@@ -49,9 +49,9 @@ class TestSplitCases:
         "cases, train_split, message",
         [
             (3, 0.1, r"^--train_split 0.1 of 3 labelled cases leaves none to train on"),
-            (0, 0.9, r"^--train_split 0.9 of 0 labelled cases leaves none to train on"),
+            (0, 0.9, r"^--train_split 0.9 of 0 labelled cases leaves none to train on: list some as .training. in its"),
             (3, 0.9, r"^--train_split 0.9 of 3 labelled cases leaves none to evaluate"),
-            (1, 0.9, r"^--train_split 0.9 of 1 labelled case leaves none to evaluate"),
+            (1, 0.9, r"^--train_split 0.9 of 1 labelled case leaves none to evaluate: use 1.0 to train on it, or add"),
         ],
     )
     def test_an_empty_side_is_refused(self, cases, train_split, message):
@@ -150,3 +150,7 @@ class TestFolds:
     def test_fewer_cases_than_folds(self):
         with pytest.raises(UserError, match=r"^--folds 5: the task has 4 labelled cases: use fewer folds$"):
             fold_cases(list("abcd"), 5, 0)
+
+    def test_a_single_case_can_have_no_folds(self):
+        with pytest.raises(UserError, match=r"^--folds 2: the task has 1 labelled case: add cases, which each model"):
+            fold_cases(["a"], 2, 0)

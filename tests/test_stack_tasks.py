@@ -238,7 +238,7 @@ class TestCheck:
         assert lines[0].endswith("4 of 8 cases cannot be used:")
         for told in ("more.tif: is cut off", "test-volume.tif: is cut off"):
             assert sum(told in line for line in lines) == 1
-        assert masks[1] + ": has 2 masks for 3 images" in lines
+        assert masks[1] + ": has 2 masks for 3 images: it needs one for each page" in lines
         assert os.path.join(data_dir, "gone.tif") + ": cannot be read (No such file or directory)" in lines
         assert pages[1] not in finished.errors
 

@@ -13,6 +13,8 @@ from utils.temporary import temporary_name
 
 # Characters of a file's name that its temporary one ends with: its extensions, and no more than names may be long.
 ENDING = 20
+# What to do about a damaged file of a model's folder.
+RESTORE = "put back a whole copy, or train in another --model_dir"
 # How editors on Windows begin a text.
 MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # What file systems say that have no fsync.

@@ -5,6 +5,7 @@ from typing import Any, Dict, NamedTuple, Tuple
 
 from utils import grid, launch, model_folder, model_settings, network_memory, split, tasks
 from utils.errors import UserError
+from utils.files import RESTORE
 from utils.model_settings import SCANS, STACKS
 from utils.modes import EVALUATION_MODES, PREDICTION_MODES, TRAINING_MODES
 from utils.network_flags import UNET
@@ -99,7 +100,9 @@ def _benchmark_job(task, params):
     if params["exec_mode"] == "predict":
         return Job(_describe(task, params), predicted=task.test or task.training)
     if not task.training:
-        raise UserError("--data_dir {}: lists no labelled images to train on".format(params["data_dir"]))
+        raise UserError(
+            "--data_dir {}: lists no labelled images to train on: give a task that has some".format(params["data_dir"])
+        )
     return Job(_describe(task, params), training=task.training)
 
 
@@ -170,7 +173,7 @@ def _stored_held_out(task, params, folder):
     path = os.path.join(folder, split.FILE_NAME)
     stored = split.read_split(folder)
     if stored is None:
-        raise UserError("{}: is missing, so that nothing tells which cases were held out".format(path))
+        raise UserError("{}: is missing, so that nothing tells which cases were held out: {}".format(path, RESTORE))
     cases = _chosen(task, stored["held_out"])
     missing = len(stored["held_out"]) - len(cases)
     if missing or not cases:

@@ -4,7 +4,7 @@ import os
 
 from utils import recipes
 from utils.errors import UserError
-from utils.files import read_json, write_json_atomically
+from utils.files import RESTORE, read_json, write_json_atomically
 from utils.flag_values import NUMBER
 from utils.flags import FLAGS
 from utils.network_params import PATCH, PATCH_FLAGS, SHAPES
@@ -120,15 +120,15 @@ def load(model_dir):
         )
     for name in FIRST_SETTINGS:
         if name not in stored:
-            raise UserError('{}: is damaged, it lacks "{}"'.format(path, name))
+            raise UserError('{}: is damaged, it lacks "{}": {}'.format(path, name, RESTORE))
     earlier = dict(recipes.defaults(recipes.REFERENCE), image_kind=SCANS, **dict.fromkeys(LEARNED_SETTINGS))
     stored = dict({name: earlier[name] for name in known if name not in FIRST_SETTINGS}, **stored)
     for name, value in sorted(stored.items()):
         problem = _flag_problem(name, value) if name in FLAGS else _task_problem(name, value)
         if problem:
-            raise UserError('{}: is damaged, "{}": {}'.format(path, name, problem))
+            raise UserError('{}: is damaged, "{}": {}: {}'.format(path, name, problem, RESTORE))
     if not stored["folds"] and not _knows_intensities(stored):
-        raise UserError('{}: is damaged, "intensities" are not those of its modalities'.format(path))
+        raise UserError('{}: is damaged, "intensities" are not those of its modalities: {}'.format(path, RESTORE))
     return stored
 
 
@@ -167,7 +167,7 @@ def _read(model_dir):
         return None
     stored = read_json(path)
     if not isinstance(stored, dict):
-        raise UserError("{}: is damaged, it holds no JSON object".format(path))
+        raise UserError("{}: is damaged, it holds no JSON object: {}".format(path, RESTORE))
     return stored
 
 

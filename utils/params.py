@@ -95,7 +95,7 @@ def _complete_folders(params):
         # Now rather than when the measuring is done.
         _check_folder("output", params["output"], os.path.dirname(os.path.abspath(params["output"])))
         if os.path.isdir(params["output"]):
-            raise UserError("--output {}: is a folder, not a file".format(params["output"]))
+            raise UserError("--output {}: is a folder, not a file: name a file in it".format(params["output"]))
 
 
 def _check_encoding(flag, given):
@@ -113,7 +113,7 @@ def _check_folder(flag, given, folder):
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
     if not os.path.isdir(existing):
-        raise UserError("--{} {}: {} is not a folder".format(flag, given, existing))
+        raise UserError("--{} {}: {} is not a folder: name another".format(flag, given, existing))
 
 
 def _refuse_contradictions(given, stored, params):

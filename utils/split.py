@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal
 import numpy as np
 
 from utils.errors import UserError
-from utils.files import read_json, write_json_atomically
+from utils.files import RESTORE, read_json, write_json_atomically
 
 FILE_NAME = "split.json"
 NAMES_IN_A_MESSAGE = 3
@@ -24,9 +24,11 @@ def split_cases(names, train_split, split_seed):
     count = cases_trained_on(len(names), train_split)
     whose = "--train_split {} of {} labelled case{}".format(train_split, len(names), "" if len(names) == 1 else "s")
     if count == 0:
-        raise UserError("{} leaves none to train on: use a larger value, or more cases".format(whose))
+        remedy = "use a larger value" if names else 'list some as "training" in its dataset.json'
+        raise UserError("{} leaves none to train on: {}".format(whose, remedy))
     if count == len(names) and train_split < 1:
-        raise UserError("{} leaves none to evaluate: use a smaller value, or 1.0 to train on all".format(whose))
+        remedy = "use a smaller value, or 1.0 to train on all" if count > 1 else "use 1.0 to train on it, or add cases"
+        raise UserError("{} leaves none to evaluate: {}".format(whose, remedy))
     order = np.random.RandomState(split_seed).permutation(len(names))
     training = sorted(names[index] for index in order[:count])
     held_out = sorted(names[index] for index in order[count:])
@@ -48,7 +50,9 @@ def fold_cases(names, folds, split_seed):
     """
     names = sorted(names)
     if len(names) < folds:
-        raise UserError("--folds {}: the task has {} labelled cases: use fewer folds".format(folds, len(names)))
+        remedy = "use fewer folds" if len(names) > 1 else "add cases, which each model needs to train on"
+        whose = "{} labelled case{}".format(len(names), "" if len(names) == 1 else "s")
+        raise UserError("--folds {}: the task has {}: {}".format(folds, whose, remedy))
     order = np.random.RandomState(split_seed).permutation(len(names))
     held_out = [sorted(names[index] for index in order[fold::folds]) for fold in range(folds)]
     return [(sorted(set(names) - set(own)), own) for own in held_out]
@@ -92,7 +96,7 @@ def read_split(model_dir):
         return None
     split = read_json(path)
     if not isinstance(split, dict) or not all(_is_list_of_names(split.get(side)) for side in ("training", "held_out")):
-        raise UserError('{}: is damaged, it lacks the lists "training" and "held_out"'.format(path))
+        raise UserError('{}: is damaged, it lacks the lists "training" and "held_out": {}'.format(path, RESTORE))
     if not isinstance(split.get("contents", {}), dict):
         raise UserError('{}: is damaged, "contents" holds no hashes: delete that entry'.format(path))
     return split

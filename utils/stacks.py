@@ -104,11 +104,13 @@ def read_mask(page, shape, classes):
     pixels = _pixels(page)
     if shape is not None and pixels.shape[:2] != tuple(shape):
         raise UnusableFile(
-            "{}: has {} by {} pixels, its image {} by {}".format(_told(page), *pixels.shape[:2] + tuple(shape))
+            "{}: has {} by {} pixels, its image {} by {}: draw it on its image".format(
+                _told(page), *pixels.shape[:2] + tuple(shape)
+            )
         )
     if pixels.shape[-1] > 1 and (pixels != pixels[..., :1]).any():
         raise UnusableFile(
-            "{}: is in colour: masks are grey, with the number of a class in each pixel".format(_told(page))
+            "{}: is in colour: masks are grey, with the number of a class in each pixel: save it so".format(_told(page))
         )
     values = pixels[..., 0]
     found = np.unique(values)
@@ -116,7 +118,9 @@ def read_mask(page, shape, classes):
     wrong = found[~np.isin(found, [0, WHITE] if white else range(classes))]
     if wrong.size:
         meaning = "0 and 255" if white else "whole numbers from 0 to {}".format(classes - 1)
-        raise UnusableFile("{}: has the value {:g}: masks of this task hold {}".format(_told(page), wrong[0], meaning))
+        raise UnusableFile(
+            "{}: has the value {:g}: masks of this task hold {}: correct it".format(_told(page), wrong[0], meaning)
+        )
     return (values == WHITE if white else values).astype(np.uint8)
 
 
@@ -130,10 +134,16 @@ def mask_pages(images, path):
         by_name = {mask.name: mask for mask in masks}
         missing = [image.name for image in images if image.name not in by_name]
         if missing:
-            raise UnusableFile("{}: has no mask named {} ({} missing)".format(path, missing[0], len(missing)))
+            raise UnusableFile(
+                "{}: has no mask named {} ({} missing): add it, or leave out its image".format(
+                    path, missing[0], len(missing)
+                )
+            )
         return tuple(by_name[image.name] for image in images)
     if len(masks) != len(images):
-        raise UnusableFile("{}: has {} masks for {} images".format(path, len(masks), len(images)))
+        raise UnusableFile(
+            "{}: has {} masks for {} images: it needs one for each page".format(path, len(masks), len(images))
+        )
     return masks
 
 
@@ -231,7 +241,7 @@ def _pages_of_folder(path):
     except OSError as error:
         raise UnusableFile("{}: cannot be read ({})".format(path, error.strerror)) from error
     if not names:
-        raise UnusableFile("{}: has no PNG or TIFF files".format(path))
+        raise UnusableFile("{}: has no PNG or TIFF files: put the images there, or name their folder".format(path))
     unprintable = sorted(name for name in names if not is_printable(name))
     if unprintable:
         raise UnusableFile("{}: {}: has characters that cannot be shown: rename it".format(path, ascii(unprintable[0])))
@@ -255,7 +265,9 @@ def _pixels(page):
         state = _state(page.path)
         pages = (_read_file if page.number is None else _kept_file)(page.path, state.st_mtime_ns, state.st_size)
     if page.number is None and len(pages) > 1:
-        raise UnusableFile("{}: has {} pages: in a folder each file is one image".format(page.path, len(pages)))
+        raise UnusableFile(
+            "{}: has {} pages: in a folder each file is one image: save each as a file".format(page.path, len(pages))
+        )
     if (page.number or 0) >= len(pages):
         raise UnusableFile("{}: has {} pages, not {}".format(page.path, len(pages), page.number + 1))
     pixels = pages[page.number or 0].transpose(1, 0, 2)  # [X, Y, C]

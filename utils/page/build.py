@@ -136,7 +136,9 @@ def _optional(path):
         return {}
     value = read_json(path)
     if not isinstance(value, dict):
-        raise UserError("{}: is damaged, it holds no JSON object".format(path))
+        raise UserError(
+            "{}: is damaged, it holds no JSON object: put back a whole copy, or evaluate or predict anew".format(path)
+        )
     return value
 
 

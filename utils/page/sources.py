@@ -3,25 +3,28 @@
 import os
 
 from utils.errors import UserError
+from utils.files import RESTORE
 from utils.stacks import Page
 from utils.tasks import Case, Pages
+
+ANEW = "delete it, and evaluate or predict anew"
 
 
 def check_summary(path, summary):
     """Raises UserError where the dict in evaluation.json or predictions.json, read from ``path``, is none of these."""
     cases = summary.get("cases", [])
     if not isinstance(cases, list) or not all(isinstance(case, dict) and "case" in case for case in cases):
-        raise UserError('{}: is damaged, its "cases" are none'.format(path))
+        raise UserError('{}: is damaged, its "cases" are none: {}'.format(path, ANEW))
     if not _are_names(summary.get("structures", [])):
-        raise UserError('{}: is damaged, its "structures" are no names'.format(path))
+        raise UserError('{}: is damaged, its "structures" are no names: {}'.format(path, ANEW))
     if not isinstance(summary.get("uncertainty_rank_correlation", {}), dict):
-        raise UserError('{}: is damaged, its "uncertainty_rank_correlation" is none'.format(path))
+        raise UserError('{}: is damaged, its "uncertainty_rank_correlation" is none: {}'.format(path, ANEW))
 
 
 def check_settings(path, settings):
     """Raises UserError where the dict in params.json, read from ``path``, has no names of modalities."""
     if not _are_names(settings.get("modalities", [])):
-        raise UserError('{}: is damaged, its "modalities" are no names'.format(path))
+        raise UserError('{}: is damaged, its "modalities" are no names: {}'.format(path, RESTORE))
 
 
 def check_scans(path, scans):
