@@ -169,6 +169,12 @@ class TestDirections:
 
 
 class TestWarnings:
+    def test_of_a_background_that_has_another_value(self, own_task, found):
+        write_description(
+            own_task, dict(read_description(own_task), labels={"0": "Upper", "1": "Background", "2": "b"})
+        )
+        assert 'warning: the structure of value 0, "Upper", is the background, whatever' in found(own_task)[1]
+
     def test_do_not_change_the_status(self, own_task, found):
         first = sitk.ReadImage(image(own_task, 0))
         write(first * 0 + 7, image(own_task, 0))
@@ -254,6 +260,7 @@ class TestProblems:
         write_description(own_task, dict(description, test=description["test"] + ["./imagesTr/case_04.nii.gz"]))
         status, output, told, _ = found(own_task)
         twice = " is named twice: delete the repeated entry"
+        assert "the same voxels" not in output
         assert (status, told) == (2, ["1 of 9 cases cannot be used: " + image(own_task, 4) + twice])
 
     def test_a_name_that_two_files_have(self, own_task, found):

@@ -61,6 +61,19 @@ class TestAxes:
         assert "4 of 4 scans" in told and ": a (RAS), b (RAS), c (RAS), ...: " in told
 
 
+class TestUnits:
+    @pytest.mark.parametrize(
+        "spacing, told", [((10, 10, 20), True), ((0.001, 0.001, 0.002), True), ((5, 5, 40), False), ((1, 1, 20), False)]
+    )
+    @pytest.mark.parametrize("fit", ["pad", "spacing", "resize"])
+    def test_scans_of_another_one_are_told(self, case_of, fit, spacing, told):
+        cases = [case_of("a", (2, 2, 2), spacing=spacing), case_of("b")]
+        settings = dict(SETTINGS, fit=fit, input_shape=[None if fit == "spacing" else 2000] * 3)
+        kind = "voxels ten times as large or as small as the network's: 1 of 2 cases: a ("
+        lines = [line for line in notices.of_scans(cases, None, settings) if line.startswith(kind)]
+        assert len(lines) == (told and fit != "resize")
+
+
 class TestLargerScans:
     def test_are_told_at_the_networks_spacing_the_largest_first(self, case_of, unreadable):
         cases = [case_of("a", (9, 8, 8)), case_of("b"), unreadable, case_of("c", (20, 8, 9), spacing=(1, 1, 4))]

@@ -7,6 +7,8 @@ import numpy as np
 from utils import image_facts
 from utils.memory import by_axis
 
+BACKGROUND = "background"
+
 
 def summary_lines(findings, task, settings):
     """Lines that sum up all ``utils.findings.Finding`` of a ``utils.tasks.Task``.
@@ -99,6 +101,10 @@ def _warnings(findings, readable, task):
     warnings = []
     if len({finding.axes for finding in readable}) > 1:
         warnings.append("the axes point in different directions: the network sees the scans turned accordingly")
+    if BACKGROUND in [structure.strip().lower() for structure in task.labels[1:]]:
+        warnings.append(
+            'the structure of value 0, "{}", is the background, whatever the others\' names'.format(task.labels[0])
+        )
     nowhere = image_facts.absent([finding.voxels for finding in readable], task.labels[1:])
     warnings += ["{}: in none of the labels".format(structure) for structure in nowhere]
     kinds = collections.Counter(_kind(text) for finding in findings for text in finding.warnings)

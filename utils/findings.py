@@ -135,7 +135,7 @@ def compared(findings):
     return [
         finding._replace(
             problems=finding.problems + _name_taken(finding, by_name[finding.case.name]),
-            warnings=finding.warnings + _same_voxels([findings[other] for other in others]),
+            warnings=finding.warnings + _same_voxels(finding, [findings[other] for other in others]),
         )
         for finding, others in zip(findings, alike)
     ]
@@ -147,7 +147,10 @@ def _name_taken(finding, named):
     return () if first is finding else (tasks.name_taken(finding.case, first.case),)
 
 
-def _same_voxels(others):
+def _same_voxels(finding, others):
+    # What is named twice is told as such.
+    own = finding.case.name, finding.case.image
+    others = [other for other in others if (other.case.name, other.case.image) != own]
     told = ["{} ({})".format(other.case.name, other.part) for other in others]
     return ("the same voxels as {}".format(", ".join(told)),) if told else ()
 

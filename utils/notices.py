@@ -10,6 +10,8 @@ from utils.errors import UserError, attempted
 from utils.memory import by_axis
 
 NAMED = 3
+# A little less than ten, as headers have six digits or so.
+OTHER_UNIT = 9.99
 
 
 def axes_of(cases):
@@ -26,7 +28,9 @@ def of_scans(cases, axes, settings=None):
         settings: those of ``utils.preprocessing``, where scans that are larger than the network's input are told too.
     """
     grids = _grids(cases)
-    lines = [_other_axes(grids, axes, len(cases)), settings and _larger(grids, settings, len(cases))]
+    lines = [_other_axes(grids, axes, len(cases))]
+    if settings:
+        lines += [_other_units(grids, settings, len(cases)), _larger(grids, settings, len(cases))]
     return [line for line in lines if line]
 
 
@@ -46,6 +50,26 @@ def _other_axes(grids, axes, count):
         "{}: reorient them first; a mask is on the grid of the scan that is given".format(
             ", ".join(axes), len(others), count, _few(others)
         )
+    )
+
+
+def _other_units(grids, settings, count):
+    """Scans whose voxels are another order of size than the network's along every axis, as no slices are thick."""
+    if settings["fit"] == "resize" or settings["spacing"] is None:
+        return None
+    ratios = [(case, grid, np.divide(grid.spacing, settings["spacing"])) for case, grid in grids]
+    others = [
+        "{} ({})".format(case.name, by_axis("{:.3g}".format(step) for step in grid.spacing))
+        for case, grid, ratio in ratios
+        if not scans.is_stack(case) and (ratio.min() >= OTHER_UNIT or ratio.max() <= 1 / OTHER_UNIT)
+    ]
+    if not others:
+        return None
+    return _line(
+        "voxels ten times as large or as small as the network's",
+        others,
+        count,
+        "correct the headers' spacing, which is in mm, if it has another unit",
     )
 
 

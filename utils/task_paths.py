@@ -29,7 +29,7 @@ def inside(name, data_dir, source):
 def _misspelling(name):
     """What is wrong with a name by which no file is there, and what to do, where the name alone tells that."""
     if "\\" in name:
-        return "its folders end with back-slashes, as on Windows: write / instead, in all paths of the file"
+        return "has back-slashes, as on Windows: write / instead, in all paths of the file"
     if name != name.strip():
         return "begins or ends with a space: take that away"
     if UNEXPANDED.match(name):

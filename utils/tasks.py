@@ -166,6 +166,7 @@ def _numbered_names(content, key, least, path):
         )
     names = content[key]
     if not isinstance(names, dict) or not all(isinstance(name, str) and name.strip() for name in names.values()):
+        # As nnU-Net has its labels.
         turned = isinstance(names, dict) and names and all(type(number) is int for number in names.values())
         told = ", not of names and numbers: turn them round" if turned else ""
         raise UserError(
