@@ -142,8 +142,9 @@ def read_stack(content, folder):
     # Of the same size, it may be written in the same moment as the one before.
     scans.forget()
     name = "stack.png" if content[:4] == b"\x89PNG" else "stack.tif"
-    path = put(content, folder, "task", name)
-    description = dict(DESCRIPTION, training=[{"image": name, "label": name}], test=[])
+    path, mask = put(content, folder, "task", name), "mask_of_" + name
+    put(content, folder, "task", mask)
+    description = dict(DESCRIPTION, training=[{"image": name, "label": mask}], test=[])
     put(json.dumps(description).encode(), folder, "task", "dataset.json")
     preparation = dict(PREPARATIONS[0], classes=2 + numbered(content, 2), channels=1 + 2 * (numbered(content, 3) == 0))
     (whole,) = tasks.cases_of_images([path])
@@ -176,7 +177,7 @@ DESCRIPTION = {
 }
 STACKS = dict(
     DESCRIPTION,
-    training=[{"image": "stack.tif", "label": "masks.tif"}, {"image": "pages", "label": "./pages"}],
+    training=[{"image": "stack.tif", "label": "masks.tif"}, {"image": "pages", "label": "./page_masks"}],
     test=["stack.tif", "./pages/a.png", "pages"],
 )
 WHOLE = gzipped(raw_nifti(array=np.zeros((2, 2, 2), np.float32)))
@@ -189,7 +190,15 @@ def make_task(folder, description):
     for part, names in (("imagesTr", CASES), ("labelsTr", CASES), ("imagesTs", "t")):
         for name in names:
             put(WHOLE, task, part, name + ".nii.gz")
-    for name in ("stack.tif", "masks.tif", "pages/a.png", "pages/b.png", "links/a.png"):
+    for name in (
+        "stack.tif",
+        "masks.tif",
+        "pages/a.png",
+        "pages/b.png",
+        "page_masks/a.png",
+        "page_masks/b.png",
+        "links/a.png",
+    ):
         put(STACK if name.endswith(".tif") else PAGE, task, *name.split("/"))
     os.symlink(put(PAGE, folder, "elsewhere", "c.png"), os.path.join(task, "links", "c.png"))
     outside = put(WHOLE, folder, "elsewhere", "b.nii.gz")
