@@ -5,7 +5,7 @@ The task must be there, and a model that was evaluated on it, as after
 
     python main.py --exec_mode train_and_evaluate --recipe tuned --train_epochs 6 --threads 1 \\
         --data_dir ./data/Task04_Hippocampus --model_dir ./results/picture
-    python -m images.draw_result ./data/Task04_Hippocampus ./results/picture
+    python images/draw_result.py ./data/Task04_Hippocampus ./results/picture
 
 The case is the one in the middle by its mean hard Dice, or the one that is named.
 """
@@ -13,12 +13,15 @@ The case is the one in the middle by its mean hard Dice, or the one that is name
 import argparse
 import json
 import os
+import sys
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from utils.masks import mask_path
 from utils.slices import colour_of, cut, grey_window, middle_of
