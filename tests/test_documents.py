@@ -13,6 +13,8 @@ from benchmarks import figures, report
 from benchmarks.network import Network
 from benchmarks.registry import Cell
 from examples import sweep_report
+from utils.flag import shown
+from utils.flags import FLAGS
 from utils.parser import build_parser
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -58,6 +60,13 @@ def test_commands_of_main_can_be_typed(name):
 
 def test_readme_is_short():
     assert len(read("README.md").splitlines()) <= 250
+
+
+def test_defaults_of_the_readmes_flags_are_those_of_the_table():
+    rows = re.findall(r"^\| `--(\w+)` \|([^|]*)\|[^|]*\|$", read("README.md"), re.MULTILINE)
+    assert len(rows) > 10
+    for name, default in rows:
+        assert default.strip() == ("" if FLAGS[name].default is None else shown(FLAGS[name].default)), name
 
 
 def test_the_page_of_flags_is_that_of_the_table():
