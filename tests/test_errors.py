@@ -1,3 +1,8 @@
+import os
+import re
+import subprocess
+import sys
+
 import pytest
 
 from utils.errors import UserError, last_line, refuse, together
@@ -17,3 +22,15 @@ class TestRefuse:
 
 def test_the_last_line_of_what_a_library_says():
     assert last_line(RuntimeError("\nitkImage.cxx:71:\nITK ERROR: no such file\n\n")) == "ITK ERROR: no such file"
+
+
+def test_another_system_is_refused_in_one_line():
+    told = subprocess.run(
+        [sys.executable, "-c", "import os; os.name = 'nt'; import main"],
+        cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+    assert (told.returncode, told.stdout) == (2, "")
+    assert re.match("error: this needs Linux: .*\n$", told.stderr)
