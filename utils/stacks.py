@@ -17,7 +17,7 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils import memory, png_header
+from utils import label_values, memory, png_header
 from utils.errors import CannotWrite, UnusableFile, UserError, last_line
 from utils.files import replace_on_success
 from utils.printable import is_printable
@@ -90,7 +90,9 @@ def read_page(page):
     pixels = _pixels(page).astype(np.float32)
     if not np.isfinite(pixels).all():
         raise UnusableFile(
-            "{}: has pixels that are not finite numbers: repair or leave out this image".format(_told(page))
+            "{}: has pixels that are not finite numbers: {} of {}: give them a value, or leave this image out".format(
+                _told(page), np.count_nonzero(~np.isfinite(pixels)), pixels.size
+            )
         )
     return pixels
 
@@ -104,19 +106,25 @@ def read_mask(page, shape, classes):
     pixels = _pixels(page)
     if shape is not None and pixels.shape[:2] != tuple(shape):
         raise UnusableFile(
-            "{}: has {} by {} pixels, its image {} by {}".format(_told(page), *pixels.shape[:2] + tuple(shape))
+            "{}: has {} by {} pixels, its image {} by {}: draw it on its image".format(
+                _told(page), *pixels.shape[:2] + tuple(shape)
+            )
         )
     if pixels.shape[-1] > 1 and (pixels != pixels[..., :1]).any():
         raise UnusableFile(
             "{}: is in colour: masks are grey, with the number of a class in each pixel".format(_told(page))
         )
-    values = pixels[..., 0]
+    values = label_values.rounded(pixels[..., 0], page.path)
     found = np.unique(values)
     white = classes == 2 and WHITE in found
     wrong = found[~np.isin(found, [0, WHITE] if white else range(classes))]
     if wrong.size:
         meaning = "0 and 255" if white else "whole numbers from 0 to {}".format(classes - 1)
-        raise UnusableFile("{}: has the value {:g}: masks of this task hold {}".format(_told(page), wrong[0], meaning))
+        raise UnusableFile(
+            "{}: has the value {}: masks of this task hold {}: correct it".format(
+                _told(page), label_values.exact(wrong[0]), meaning
+            )
+        )
     return (values == WHITE if white else values).astype(np.uint8)
 
 

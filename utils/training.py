@@ -66,7 +66,9 @@ class Training:
         kept = volumes.kept + held_out.kept
         self.record.training(self.job, kept, goes_on=first_step > 0)
         self._cropped.update((one.case.name, one.cropped) for one in kept)
-        self._tell_cropped(self.job.training + (self.job.held_out if uses_held_out(self.params) else ()))
+        read = self.job.training + (self.job.held_out if uses_held_out(self.params) else ())
+        self._tell_cropped(read)
+        self._tell_rounded(read)
         diverged = functools.partial(self._diverged, plan, items)
         done = {"initial": plan.items_before(first_step)}
         with self._progress(plan.items_before(last_step), "training", "images", **done) as progress:
