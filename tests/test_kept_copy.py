@@ -1,3 +1,4 @@
+import gzip
 import os
 import threading
 
@@ -123,6 +124,32 @@ class TestKeep:
             moved.append(case._replace(name="moved", image=case.image + ".moved.nii.gz"))
         assert [one.content for one in keep(moved, SETTINGS, directory)] == contents
         assert keep([cases[0]._replace(image=moved[1].image)], SETTINGS, directory)[0].content not in contents
+
+    @pytest.mark.parametrize("changed", ["image", "label"])
+    def test_the_same_content_compressed_anew_is_the_same(self, cases, directory, changed, prepared):
+        first = keep(cases, SETTINGS, directory)
+        path = getattr(cases[1], changed)
+        with gzip.open(path) as file:
+            content = file.read()
+        with open(path, "wb") as file:
+            file.write(gzip.compress(content, 1))
+        again = keep(cases, SETTINGS, directory)
+        assert len(prepared) == len(cases)
+        assert [one._replace(former=None) for one in again] == [one._replace(former=None) for one in first]
+        assert [one.former == other.former for one, other in zip(again, first)] == [True, False, True, True]
+
+    def test_copies_of_earlier_releases_are_found(self, cases, directory, prepared, monkeypatch):
+        with monkeypatch.context() as patch:
+            # Which knew the bytes of the files alone.
+            patch.setattr(kept_copy, "hash_of", kept_copy._hash_of_file)
+            first = keep(cases, SETTINGS, directory)
+        assert [one.content for one in first] == [one.former for one in first]
+        again = keep(cases, SETTINGS, directory)
+        assert len(prepared) == len(cases)
+        assert [(one.image, one.label, one.former) for one in again] == [
+            (one.image, one.label, one.former) for one in first
+        ]
+        assert not {one.content for one in again} & {one.content for one in first}
 
 
 class TestKeepInTurn:

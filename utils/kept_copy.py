@@ -16,6 +16,7 @@ from utils.files import replace_on_success
 from utils.fitting import shape_before_padding
 from utils.large_scans import in_turn
 from utils.memory import voxels
+from utils.nifti_header import HeaderError, hash_of
 from utils.overlap import overlapped
 from utils.preprocessing import SETTINGS, check_scan, cropped_share, prepare_case
 from utils.scans import content_of, is_stack, read_grid
@@ -29,10 +30,11 @@ READ_AT_ONCE = 1 << 20
 class Kept(NamedTuple):
     """A case, the .npy files of its float32 [X, Y, Z, C] image and its uint8 [X, Y, Z] label (or None), and its hash.
 
-    ``content`` is that of the case's own files, 32 hexadecimal digits. Where the settings ask for them, ``borders`` is
-    the .npy file of what borders add to the weights of its voxels, float32 [X, Y, Z], and ``positions`` that of some
-    voxels of its structures, those of ``utils.foreground``. ``cropped`` is the share of its structures' voxels that the
-    network does not see, as they lie outside its input.
+    ``content`` is that of what is in the case's own files, however they are compressed, 32 hexadecimal digits;
+    ``former`` is that of the files as they are, which was the content of earlier releases. Where the settings ask for
+    them, ``borders`` is the .npy file of what borders add to the weights of its voxels, float32 [X, Y, Z], and
+    ``positions`` that of some voxels of its structures, those of ``utils.foreground``. ``cropped`` is the share of its
+    structures' voxels that the network does not see, as they lie outside its input.
     """
 
     case: Case
@@ -42,6 +44,7 @@ class Kept(NamedTuple):
     borders: Optional[str] = None
     positions: Optional[str] = None
     cropped: float = 0.0
+    former: Optional[str] = None
 
 
 def keep(cases, settings, directory, progress=None, later=(), trained_on=None):
@@ -95,11 +98,16 @@ def _make_directory(directory):
 
 
 def _keep_case(case, settings, directory, trained_on=True):
-    files = content_of(case) if is_stack(case) else _hash_of_files(case)
-    stem = os.path.join(directory, "{}-{}".format(case.name, _key(files, settings)))
-    content = hashlib.blake2b(files, digest_size=16).hexdigest()
-    kept = Kept(case, stem + ".image.npy", None if case.label is None else stem + ".label.npy", content)
-    if not _is_there(kept, settings):
+    if is_stack(case):
+        former = content = content_of(case)
+    else:
+        former, content = (b"".join(digests) for digests in zip(*map(_hashes_of_file, (case.image, case.label))))
+    kept = _kept(case, content, former, content, settings, directory)
+    # A copy of an earlier release is as good.
+    earlier = _kept(case, content, former, former, settings, directory)
+    if not _is_there(kept, settings) and _is_there(earlier, settings):
+        kept = earlier
+    elif not _is_there(kept, settings):
         with _turn_of(case, settings):
             image, label = prepare_case(case, settings)
         _save(kept.image, image, settings)
@@ -109,6 +117,14 @@ def _keep_case(case, settings, directory, trained_on=True):
     # What of a held-out case is measured during the training lies about its structures.
     kept = _with_positions(kept, settings) if settings.get("positions") else kept
     return _with_borders(kept, settings) if trained_on and settings.get("borders") else kept
+
+
+def _kept(case, content, former, named_by, settings, directory):
+    """The ``Kept`` of a case whose files have these hashes, bytes, under a name that follows from one of them."""
+    stem = os.path.join(directory, "{}-{}".format(case.name, _key(named_by, settings)))
+    content, former = (hashlib.blake2b(files, digest_size=16).hexdigest() for files in (content, former))
+    label = None if case.label is None else stem + ".label.npy"
+    return Kept(case, stem + ".image.npy", label, content, former=former)
 
 
 def _turn_of(case, settings):
@@ -164,8 +180,8 @@ def _with_positions(kept, settings):
     kept = kept._replace(positions=kept.label.replace(".label.npy", ".positions.npy"))
     if not _is_whole(kept.positions, (None, 4), np.int32, settings):
         label = np.load(kept.label, mmap_mode="r", allow_pickle=False)
-        # A case has the same ones whatever the run, and others than every other case.
-        seed = [int(kept.content[first : first + 8], 16) for first in range(0, len(kept.content), 8)]
+        # A case has the same ones whatever the run, and others than every other case; as it ever had.
+        seed = [int(kept.former[first : first + 8], 16) for first in range(0, len(kept.former), 8)]
         _save(kept.positions, foreground.positions(label, settings["classes"], seed), settings)
     return kept
 
@@ -181,8 +197,15 @@ def _key(files, settings):
     return key.hexdigest()
 
 
-def _hash_of_files(case):
-    return b"".join(b"none" if path is None else _hash_of_file(path) for path in (case.image, case.label))
+def _hashes_of_file(path):
+    """Hashes of a file, and of what is in it; the same where it is not compressed, or damaged, as reading will tell."""
+    if path is None:
+        return b"none", b"none"
+    digest = _hash_of_file(path)
+    try:
+        return digest, hash_of(path) if path.endswith(".gz") else digest
+    except (HeaderError, OSError):
+        return digest, digest
 
 
 def _hash_of_file(path):
