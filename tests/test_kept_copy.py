@@ -55,6 +55,11 @@ def prepared(monkeypatch):
     return names
 
 
+def copies_in(directory):
+    """The names of what is kept there, without the notes of what is in the cases' files."""
+    return sorted(name for name in os.listdir(directory) if not name.endswith(".content.npy"))
+
+
 def files_of(kept):
     return [path for one in kept for path in (one.image, one.label) if path]
 
@@ -80,7 +85,7 @@ class TestKeep:
 
     def test_files_are_named_after_the_case_and_nothing_else_is_left(self, cases, directory):
         kept = keep(cases, SETTINGS, directory)
-        assert sorted(os.listdir(directory)) == sorted(os.path.basename(path) for path in files_of(kept))
+        assert copies_in(directory) == sorted(os.path.basename(path) for path in files_of(kept))
         for one in kept:
             assert os.path.basename(one.image).startswith(one.case.name + "-")
             assert one.image.endswith(".image.npy")
@@ -137,6 +142,17 @@ class TestKeep:
         assert len(prepared) == len(cases)
         assert [one._replace(former=None) for one in again] == [one._replace(former=None) for one in first]
         assert [one.former == other.former for one, other in zip(again, first)] == [True, False, True, True]
+
+    def test_what_is_in_a_file_is_looked_at_once(self, cases, directory, monkeypatch):
+        unpacked, read = [], kept_copy.hash_of
+        monkeypatch.setattr(kept_copy, "hash_of", lambda path: unpacked.append(path) or read(path))
+        first = keep(cases, SETTINGS, directory)
+        assert len(unpacked) == 7
+        assert keep(cases, SETTINGS, directory) == first and len(unpacked) == 7
+        for name in set(os.listdir(directory)) - set(copies_in(directory)):
+            with open(os.path.join(directory, name), "wb") as file:
+                file.write(b"damaged")
+        assert keep(cases, SETTINGS, directory) == first and len(unpacked) == 14
 
     def test_copies_of_earlier_releases_are_found(self, cases, directory, prepared, monkeypatch):
         with monkeypatch.context() as patch:
@@ -354,7 +370,7 @@ class TestErrors:
         os.mkdir(kept[0].image)
         with pytest.raises(UserError, match=r"^\S+image\.npy: cannot be written: Is a directory$"):
             keep(cases, SETTINGS, directory)
-        assert sorted(os.listdir(directory)) == sorted(os.path.basename(path) for path in files_of(kept))
+        assert copies_in(directory) == sorted(os.path.basename(path) for path in files_of(kept))
 
 
 class TestPositions:

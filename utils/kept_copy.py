@@ -98,10 +98,7 @@ def _make_directory(directory):
 
 
 def _keep_case(case, settings, directory, trained_on=True):
-    if is_stack(case):
-        former = content = content_of(case)
-    else:
-        former, content = (b"".join(digests) for digests in zip(*map(_hashes_of_file, (case.image, case.label))))
+    former, content, note = _hashes_of_files(case, settings, directory)
     kept = _kept(case, content, former, content, settings, directory)
     # A copy of an earlier release is as good.
     earlier = _kept(case, content, former, former, settings, directory)
@@ -113,6 +110,8 @@ def _keep_case(case, settings, directory, trained_on=True):
         _save(kept.image, image, settings)
         if label is not None:
             _save(kept.label, label, settings)
+    if note is not None:
+        _save(note, np.frombuffer(content, np.uint8), settings)
     kept = _with_cropped(kept, settings) if settings["fit"] == "pad" and kept.label else kept
     # What of a held-out case is measured during the training lies about its structures.
     kept = _with_positions(kept, settings) if settings.get("positions") else kept
@@ -197,15 +196,30 @@ def _key(files, settings):
     return key.hexdigest()
 
 
-def _hashes_of_file(path):
-    """Hashes of a file, and of what is in it; the same where it is not compressed, or damaged, as reading will tell."""
-    if path is None:
-        return b"none", b"none"
-    digest = _hash_of_file(path)
+def _hashes_of_files(case, settings, directory):
+    """Hashes of a case's files, of what is in them, bytes, and where the latter is to be noted, or None.
+
+    What is in a file follows from its bytes: large ones are not unpacked for it in every run.
+    """
+    if is_stack(case):
+        content = content_of(case)
+        return content, content, None
+    paths = case.image, case.label
+    former = [b"none" if path is None else _hash_of_file(path) for path in paths]
+    name = "{}-{}.content.npy".format(case.name, hashlib.blake2b(b"".join(former), digest_size=16).hexdigest())
+    note = os.path.join(directory, name)
+    if _is_whole(note, (None,), np.uint8, settings):
+        return b"".join(former), np.load(note, allow_pickle=False).tobytes(), None
+    content = [_hash_of_content(path, digest) for path, digest in zip(paths, former)]
+    return b"".join(former), b"".join(content), None if content == former else note
+
+
+def _hash_of_content(path, digest):
+    """The hash of what is in a file of that hash; the same where it is not compressed, or damaged, as is told later."""
     try:
-        return digest, hash_of(path) if path.endswith(".gz") else digest
+        return hash_of(path) if path is not None and path.endswith(".gz") else digest
     except (HeaderError, OSError):
-        return digest, digest
+        return digest
 
 
 def _hash_of_file(path):
