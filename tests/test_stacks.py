@@ -190,6 +190,17 @@ class TestReadMask:
         with pytest.raises(UserError, match=r"mask\.png: has 7 by 5 pixels, its image 5 by 7"):
             read_mask(page, (5, 7), 2)
 
+    def test_grey_with_transparency_is_told_for_what_it_is(self, tmp_path):
+        Image.fromarray(grey()).convert("LA").save(str(tmp_path / "image.png"))
+        with pytest.raises(UserError, match=r"image\.png: is grey with transparency, .*: save it as grey"):
+            read_header(pages_of(str(tmp_path / "image.png")))
+
+    def test_another_kind_of_file_is_to_be_saved_as_one(self, tmp_path):
+        for name, other in (("a.png", "TIFF"), ("b.tif", "PNG")):
+            Image.fromarray(grey()).save(str(tmp_path / name), format=other)
+            with pytest.raises(UserError, match="is not a (PNG|TIFF) file: save it as one"):
+                read_header(pages_of(str(tmp_path / name)))
+
     def test_colour(self, tmp_path):
         (page,) = pages_of(saved(tmp_path / "mask.png", grey(shape=SHAPE + (3,))))
         with pytest.raises(UserError, match=r"mask\.png: is in colour"):

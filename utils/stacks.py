@@ -112,7 +112,9 @@ def read_mask(page, shape, classes):
         )
     if pixels.shape[-1] > 1 and (pixels != pixels[..., :1]).any():
         raise UnusableFile(
-            "{}: is in colour: masks are grey, with the number of a class in each pixel".format(_told(page))
+            "{}: is in colour, or has a palette: save it as grey, with the number of a class in each pixel".format(
+                _told(page)
+            )
         )
     values = label_values.rounded(pixels[..., 0], page.path)
     found = np.unique(values)
@@ -301,7 +303,7 @@ def _reader(path):
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise UnusableFile("{}: cannot be read as an image ({})".format(path, last_line(error))) from error
+        raise _cannot_be_read(path, error) from error
     size, channels = reader.GetSize(), reader.GetNumberOfComponents()
     if np.prod(size, dtype=np.float64) > MOST_PIXELS:
         raise UnusableFile("{}: has more than {} pixels".format(path, MOST_PIXELS))
@@ -330,7 +332,7 @@ def _read_file(path, changed, size):
     try:
         pixels = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
-        raise UnusableFile("{}: cannot be read as an image ({})".format(path, last_line(error))) from error
+        raise _cannot_be_read(path, error) from error
     if reader.GetNumberOfComponents() == 1:
         pixels = pixels[..., np.newaxis]
     return (pixels if reader.GetDimension() == 3 else pixels[np.newaxis])[..., :channels]
@@ -356,9 +358,18 @@ def _checked(path, check):
     try:
         return check(path)
     except (TiffError, png_header.PngError) as error:
-        raise UnusableFile("{}: {}".format(path, error)) from error
+        advice = "save it as one" if str(error).startswith("is not a ") else "get the file again or leave it out"
+        raise UnusableFile("{}: {}: {}".format(path, error, advice)) from error
     except OSError as error:
         raise UnusableFile("{}: cannot be read ({})".format(path, error.strerror)) from error
+
+
+def _cannot_be_read(path, error):
+    told = last_line(error)
+    if "Unknown PixelType" in told:
+        # ITK has no name for two numbers in a pixel.
+        return UnusableFile("{}: is grey with transparency, or of another unknown kind: save it as grey".format(path))
+    return UnusableFile("{}: cannot be read as an image ({}): save it anew or leave it out".format(path, told))
 
 
 def _stem(path):
