@@ -35,7 +35,9 @@ def rounded(values, path):
     if values.dtype.kind != "f":
         return values
     whole = np.rint(values)
-    whole = np.where(np.abs(values - whole) <= NEAR, whole, values)
+    with np.errstate(invalid="ignore"):
+        # What is no number stays none, without a word from NumPy.
+        whole = np.where(np.abs(values - whole) <= NEAR, whole, values)
     _noted(path, values, whole)
     return whole
 
