@@ -104,6 +104,33 @@ def _folder(path):
     os.mkdir(path)
 
 
+def _intent(code, *components):
+    """Voxels of another kind, by the header; numbers of a fifth axis."""
+
+    def change(content):
+        size = struct.unpack_from("<3h", content, 42)
+        if components:
+            struct.pack_into("<8h", content, 40, 5, *size + (1,) + components + (1, 1))
+        struct.pack_into("<h", content, 68, code)
+        return content + bytes(len(content) * (components[0] - 1 if components else 0))
+
+    return _packed(change)
+
+
+def _behind(content):
+    def spoil(path):
+        with open(path, "ab") as file:
+            file.write(content)
+
+    return spoil
+
+
+def _again(path):
+    with open(path, "rb") as file:
+        content = file.read()
+    _write(path, gzip.compress(content))
+
+
 RANDOM = np.random.RandomState(7)
 
 # What any file may be, that of an image and that of a label.
@@ -125,13 +152,35 @@ FILES: Dict[str, Bad] = {
     ),
     "a header of negative size": Bad(_header(42, "h", -14), "has impossible dimensions"),
     "a header of voxels far away": Bad(_header(108, "f", 1e9), "says that its voxels begin at byte"),
-    "not a number": Bad(_voxel(np.nan), "has voxels that are not finite"),
-    "infinite": Bad(_voxel(np.inf), "has voxels that are not finite"),
+    "a header of voxels within it": Bad(
+        _header(108, "f", 16), "says that its voxels begin at byte 16, within its header of 352 bytes: set"
+    ),
+    "not a number": Bad(_voxel(np.nan), r"has voxels that are not finite .*: 1 of \d+: give them a value"),
+    "infinite": Bad(_voxel(np.inf), r"has voxels that are not finite .*: 1 of \d+: give them a value"),
+    "NIfTI-2": Bad(_packed(lambda content: b"\x1c\2\0\0n+2\0\r\n\x1a\n" + content), "is NIfTI-2, .*: convert it, as"),
+    "half of a pair": Bad(_header(344, "4s", b"ni1\0"), "is the header of a pair, .*: save both as one"),
+    "compressed twice": Bad(_again, "is gzip-compressed twice: unpack it once"),
+    "compressed, and something behind": Bad(_behind(b"behind"), "has something else behind its gzip-compressed part"),
+    "a large file's stand-in": Bad(
+        lambda path: _write(path, b"version https://git-lfs.github.com/spec/v1\n" + bytes(400)),
+        "is what Git LFS leaves",
+    ),
+    "vectors": Bad(_intent(1007, 3), r"has vectors of 3 numbers for voxels \(intent code 1007\), and is no scan"),
+    "matrices": Bad(
+        _intent(1005), r"says that its voxels are symmetric matrices \(intent code 1005\): set intent_code"
+    ),
+    "128-bit numbers": Bad(
+        _header(70, "h", 1536), r"has voxels that are of a type that cannot be read \(NIfTI data type 1536\): convert"
+    ),
     "zero spacing": Bad(_header(80, "f", 0), "has voxels of the size 0 x 1.1 x 2.9"),
     "negative spacing": Bad(_header(84, "f", -1.1), "has voxels of the size 0.7 x -1.1 x 2.9"),
     "a flat grid": Bad(
         _nifti(sform=(1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0), spacing=(1, 1, 1)),
-        "cannot be read as NIfTI .*orthonormal",
+        "has axes without a direction: correct qform and sform",
+    ),
+    "axes not at right angles": Bad(
+        _nifti(sform=(1, 1, 0.5, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0), spacing=(1, 1, 1)),
+        "has axes that are not at right angles, but up to 26.6 degrees off: resample it",
     ),
 }
 
@@ -141,7 +190,10 @@ IMAGES: Dict[str, Bad] = dict(
         "two axes": Bad(_nifti(array=scan(shape=(14, 18))), "has 2 dimensions: a scan has 3"),
         "five axes": Bad(_nifti(array=scan(shape=(5, 4, 3, 1, 2))), "has more than four axes"),
         "several channels": Bad(_nifti(array=scan(shape=(5, 4, 3, 2))), "has 2 channels where 1 are expected"),
-        "complex": Bad(_header(70, "2h", 32, 64), "has voxels that are not single real numbers"),
+        "complex": Bad(_header(70, "2h", 32, 64), "has voxels that are complex numbers, not single real"),
+        "numbers beyond 32 bits": Bad(
+            _header(112, "2f", 1e38, 0), "has voxels beyond .* scaled as its header says: resc"
+        ),
     },
 )
 
@@ -156,6 +208,9 @@ LABELS: Dict[str, Bad] = dict(
         "another direction": Bad(
             _moved(Direction=lambda old: tuple(-value if index % 3 == 2 else value for index, value in enumerate(old))),
             "has the direction .* its image",
+        ),
+        "scaled by its header": Bad(
+            _header(112, "2f", 0.5, 0), r"has the value 0.5, which its header makes of 1 \(scl_slope 0.5, scl_inter 0\)"
         ),
         "an unknown value": Bad(_voxel(3), "has the value 3: labels of this task are whole numbers from 0 to 2"),
         "a negative value": Bad(_voxel(-1), "has the value -1: labels of this task"),

@@ -2,6 +2,7 @@
 
 import glob
 import gzip
+import hashlib
 import os
 import shutil
 import stat
@@ -19,11 +20,13 @@ from command_line import (
     read_description,
     read_image,
     read_json,
+    succeed_here,
     write_description,
 )
 from full_disk import no_file_above, run_on_small_disk
 
 import main
+from utils.files import write_json_atomically
 from utils.hooks.training_hook import TrainingHook
 from utils.model_settings import load, runs, save
 from utils.run_record import combined
@@ -81,6 +84,24 @@ def change_image(data_dir, name):
     content[-4:] = b"\0\0\0\0"
     with gzip.open(path, "wb") as file:
         file.write(content)
+
+
+def compress_anew(paths):
+    """Leave what is in files as it is, and no byte of the files."""
+    for path in paths:
+        with gzip.open(path, "rb") as file:
+            packed = gzip.compress(file.read(), 1)
+        with open(path, "wb") as file:
+            file.write(packed)
+
+
+def hash_of_earlier_releases(paths):
+    """What split.json had of a case: a hash of the hashes of its files' bytes."""
+    digests = []
+    for path in paths:
+        with open(path, "rb") as file:
+            digests.append(hashlib.blake2b(file.read()).digest())
+    return hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest()
 
 
 class TestFullDisk:
@@ -253,6 +274,21 @@ class TestData:
         expected = "main.py: error: --model_dir {}: cases have changed since it was trained on them (1 of 10: {}): use"
         assert told.startswith(expected.format(copied.model_dir, name))
         assert len(runs(copied.model_dir)[-1]["data"]) == 0
+
+    @pytest.mark.parametrize("earlier", [False, True])
+    def test_files_compressed_anew_and_hashes_of_earlier_releases_are_the_same_data(self, copied, own_task, earlier):
+        moved = copied._replace(data_dir=own_task)
+        path = os.path.join(copied.model_dir, "split.json")
+        split = read_json(path)
+        for name in split["training"] + split["held_out"]:
+            files = [os.path.join(own_task, part, name + ".nii.gz") for part in ("imagesTr", "labelsTr")]
+            if earlier:
+                split["contents"][name] = hash_of_earlier_releases(files)
+            else:
+                compress_anew(files)
+        write_json_atomically(path, split)
+        assert "changed" not in succeed_here(*in_folder("evaluate", moved, "--threads", "1")).output
+        succeed_here(*in_folder("train", moved, "--train_epochs", str(EPOCHS + 1)))
 
     def test_held_out_cases_that_have_changed_are_told_of(self, copied, own_task, capsys):
         name = read_json(copied.model_dir, "split.json")["held_out"][0]

@@ -1,3 +1,4 @@
+import gzip
 import os
 import threading
 
@@ -54,6 +55,11 @@ def prepared(monkeypatch):
     return names
 
 
+def copies_in(directory):
+    """The names of what is kept there, without the notes of what is in the cases' files."""
+    return sorted(name for name in os.listdir(directory) if not name.endswith(".content.npy"))
+
+
 def files_of(kept):
     facts = [one.image.replace(".image.npy", ".facts.npy") for one in kept]
     return facts + [path for one in kept for path in (one.image, one.label) if path]
@@ -80,7 +86,7 @@ class TestKeep:
 
     def test_files_are_named_after_the_case_and_nothing_else_is_left(self, cases, directory):
         kept = keep(cases, SETTINGS, directory)
-        assert sorted(os.listdir(directory)) == sorted(os.path.basename(path) for path in files_of(kept))
+        assert copies_in(directory) == sorted(os.path.basename(path) for path in files_of(kept))
         for one in kept:
             assert os.path.basename(one.image).startswith(one.case.name + "-")
             assert one.image.endswith(".image.npy")
@@ -140,6 +146,43 @@ class TestKeep:
             moved.append(case._replace(name="moved", image=case.image + ".moved.nii.gz"))
         assert [one.content for one in keep(moved, SETTINGS, directory)] == contents
         assert keep([cases[0]._replace(image=moved[1].image)], SETTINGS, directory)[0].content not in contents
+
+    @pytest.mark.parametrize("changed", ["image", "label"])
+    def test_the_same_content_compressed_anew_is_the_same(self, cases, directory, changed, prepared):
+        first = keep(cases, SETTINGS, directory)
+        path = getattr(cases[1], changed)
+        with gzip.open(path) as file:
+            content = file.read()
+        with open(path, "wb") as file:
+            file.write(gzip.compress(content, 1))
+        again = keep(cases, SETTINGS, directory)
+        assert len(prepared) == len(cases)
+        assert [one._replace(former=None) for one in again] == [one._replace(former=None) for one in first]
+        assert [one.former == other.former for one, other in zip(again, first)] == [True, False, True, True]
+
+    def test_what_is_in_a_file_is_looked_at_once(self, cases, directory, monkeypatch):
+        unpacked, read = [], kept_copy.hash_of
+        monkeypatch.setattr(kept_copy, "hash_of", lambda path: unpacked.append(path) or read(path))
+        first = keep(cases, SETTINGS, directory)
+        assert len(unpacked) == 7
+        assert keep(cases, SETTINGS, directory) == first and len(unpacked) == 7
+        for name in set(os.listdir(directory)) - set(copies_in(directory)):
+            with open(os.path.join(directory, name), "wb") as file:
+                file.write(b"damaged")
+        assert keep(cases, SETTINGS, directory) == first and len(unpacked) == 14
+
+    def test_copies_of_earlier_releases_are_found(self, cases, directory, prepared, monkeypatch):
+        with monkeypatch.context() as patch:
+            # Which knew the bytes of the files alone.
+            patch.setattr(kept_copy, "hash_of", kept_copy._hash_of_file)
+            first = keep(cases, SETTINGS, directory)
+        assert [one.content for one in first] == [one.former for one in first]
+        again = keep(cases, SETTINGS, directory)
+        assert len(prepared) == len(cases)
+        assert [(one.image, one.label, one.former) for one in again] == [
+            (one.image, one.label, one.former) for one in first
+        ]
+        assert not {one.content for one in again} & {one.content for one in first}
 
 
 class TestKeepInTurn:
@@ -344,7 +387,7 @@ class TestErrors:
         os.mkdir(kept[0].image)
         with pytest.raises(UserError, match=r"^\S+image\.npy: cannot be written: Is a directory$"):
             keep(cases, SETTINGS, directory)
-        assert sorted(os.listdir(directory)) == sorted(os.path.basename(path) for path in files_of(kept))
+        assert copies_in(directory) == sorted(os.path.basename(path) for path in files_of(kept))
 
 
 class TestPositions:

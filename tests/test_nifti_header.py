@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import os
 import struct
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from synthetic import DIRECTIONS, ORIGIN, SHAPE, SPACING, affine, image_of, raw_nifti, scan, write_image, written
 
-from utils.nifti_header import Header, HeaderError, check_file, geometry_of, mask_header, read_header
+from utils.nifti_header import Header, HeaderError, check_file, geometry_of, hash_of, mask_header, read_header, tilt_of
 
 
 class TestCheckFile:
@@ -84,9 +85,70 @@ class TestCheckFile:
             with pytest.raises(HeaderError, match="has a position or spacing beyond 1e\\+09"):
                 read(path)
 
+    def test_voxels_that_are_not_finite_are_counted(self, tmp_path):
+        array = scan()
+        array[:2, 0, 0], array[0, 1, 0] = np.nan, np.inf
+        with pytest.raises(HeaderError, match="NaN or infinity.*: 3 of 140$") as caught:
+            check_file(written(tmp_path / "scan.nii", raw_nifti(array=array)))
+        assert "give them a value" in caught.value.advice
+
+    @pytest.mark.parametrize(
+        "content, told, advice",
+        [
+            (struct.pack("<i", 540) + b"n+2\0\r\n\x1a\n" + bytes(600), "is NIfTI-2, not NIfTI-1", "nibabel"),
+            (struct.pack(">i", 540) + b"n+2\0\r\n\x1a\n" + bytes(600), "is NIfTI-2, not NIfTI-1", "nibabel"),
+            (raw_nifti()[:344] + b"ni1\0", "header of a pair", "as one .nii file"),
+            (gzip.compress(raw_nifti()), "gzip-compressed twice", "unpack it once"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a", "what Git LFS leaves", "git lfs pull"),
+            (bytes(128) + b"DICM" + bytes(900), "is DICOM, not NIfTI-1", "dcm2niix"),
+        ],
+    )
+    def test_other_files_are_told_for_what_they_are(self, tmp_path, content, told, advice):
+        with pytest.raises(HeaderError, match=told) as caught:
+            read_header(written(tmp_path / "scan.nii.gz", content))
+        assert advice in caught.value.advice
+
+    @pytest.mark.parametrize("behind", [b"\n", b"garbage" * 40])
+    def test_something_behind_the_compressed_part(self, tmp_path, behind):
+        path = tmp_path / "scan.nii.gz"
+        path.write_bytes(gzip.compress(raw_nifti()) + behind)
+        with pytest.raises(HeaderError, match="something else behind its gzip-compressed part"):
+            check_file(str(path))
+
     def test_a_file_that_cannot_be_opened(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             check_file(str(tmp_path / "none.nii"))
+
+
+class TestHashOf:
+    def test_is_that_of_the_content_however_it_is_compressed(self, tmp_path):
+        content = raw_nifti()
+        parts = gzip.compress(content[:400]) + gzip.compress(content[400:]) + bytes(100)
+        hashes = {hash_of(written(tmp_path / name, content)) for name in ("scan.nii", "scan.nii.gz")}
+        for number, packed in enumerate([gzip.compress(content, 1), gzip.compress(content, 9), parts, content]):
+            path = tmp_path / "{}.nii.gz".format(number)
+            path.write_bytes(packed)
+            hashes.add(hash_of(str(path)))
+        assert hashes == {hashlib.blake2b(content).digest()}
+
+    def test_no_more_is_read_than_of_a_scan(self, tmp_path):
+        with gzip.open(str(tmp_path / "scan.nii.gz"), "wb", compresslevel=1) as file:
+            file.write(raw_nifti())
+            for _ in range(70):
+                file.write(bytes(1 << 20))
+        with pytest.raises(HeaderError, match="goes on and on"):
+            hash_of(str(tmp_path / "scan.nii.gz"))
+
+
+class TestTilt:
+    @pytest.mark.parametrize("direction", sorted(DIRECTIONS))
+    def test_of_right_angles(self, direction):
+        geometry = geometry_of(SPACING, ORIGIN, DIRECTIONS[direction].ravel().tolist())
+        assert tilt_of(geometry) == pytest.approx(0, abs=1e-4)
+
+    def test_of_a_sheared_grid_and_a_flat_one(self):
+        assert tilt_of(geometry_of((1, 1, 1), ORIGIN, (1, 1, 0, 0, 1, 0, 0, 0, 1))) == pytest.approx(45)
+        assert tilt_of(geometry_of((1, 1, 0), ORIGIN, (1, 0, 0, 0, 1, 0, 0, 0, 1))) is None
 
 
 class TestMaskHeader:

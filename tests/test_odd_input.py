@@ -1,15 +1,18 @@
 """Input that is unusual and good: it is trained on, scored and predicted, and masks lie exactly on their scans."""
 
+import gzip
 import json
 import os
+import struct
 import sys
 import tempfile
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from command_line import TINY, make_task, read_image, read_json, write_description
-from synthetic import DIRECTIONS, blob, grid_of, image_of, raw_nifti, scan, written
+from command_line import SMALLEST, TINY, make_task, read_image, read_json, succeed_here, write_description
+from shared_model import copy_of
+from synthetic import DIRECTIONS, affine, blob, grid_of, image_of, raw_nifti, scan, written
 
 import main
 from utils.errors import UserError
@@ -150,6 +153,42 @@ class TestNames:
         assert main.main(["--exec_mode", "predict", "--threads", "1"] + where) == 2
         told = capsys.readouterr().err.partition("main.py: error: ")[2]
         assert "File name too long" in told and told.count("\n") == 1
+
+
+class TestLabels:
+    def test_values_that_are_nearly_whole_are_rounded_and_told_of_once(self, tmp_path):
+        data_dir = make_task(tmp_path, training=4, test=0)
+        for number in range(4):
+            path = os.path.join(data_dir, "labelsTr", "case_0{}.nii.gz".format(number))
+            sitk.WriteImage(sitk.Cast(read_image(path), sitk.sitkFloat64) * 0.9999999, path)
+        where = ["--data_dir", data_dir, "--model_dir", tmp_path / "model"]
+        checked = succeed_here("--exec_mode", "check", *where[:2]).output
+        assert "warning: label of values that are rounded to whole numbers: 4 cases" in checked
+        told = "labels whose values were rounded to whole numbers: {} of {} cases: case_0"
+        flags = SMALLEST + ("--train_epochs", "1", "--evaluate_every", "0", "--exec_mode", "train_and_evaluate")
+        trained = succeed_here(*flags + tuple(where)).output
+        assert trained.count("rounded to whole numbers") == 1 and told.format(4, 4) in trained
+        evaluated = succeed_here("--exec_mode", "evaluate", "--threads", "1", *where).output
+        assert evaluated.count("rounded to whole numbers") == 1 and told.format(1, 1) in evaluated
+
+
+class TestKinds:
+    """Files that other programs write, whose masks lie exactly on them."""
+
+    def test_vectors_of_one_number_and_gzip_of_several_parts(self, model, tmp_path):
+        content = bytearray(raw_nifti(sform=(1,) + affine("oblique")))
+        struct.pack_into("<h", content, 68, 1007)
+        vectors = written(tmp_path / "vectors.nii", bytes(content))
+        struct.pack_into("<6h", content, 40, 5, *scan().shape + (1, 1))
+        more = written(tmp_path / "more.nii.gz", bytes(content))
+        parts = tmp_path / "parts.nii.gz"
+        parts.write_bytes(gzip.compress(raw_nifti()[:400]) + gzip.compress(raw_nifti()[400:]) + bytes(9))
+        copy = copy_of(model, tmp_path)
+        images = [vectors, more, str(parts)]
+        succeed_here("--exec_mode", "predict", "--threads", "1", "--model_dir", copy.model_dir, "--images", *images)
+        for path in images:
+            mask = read_image(copy.model_dir, "eval", os.path.basename(path).split(".")[0] + ".nii.gz")
+            assert grid_of(mask) == grid_of(read_image(path))
 
 
 class TestPermission:

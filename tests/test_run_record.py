@@ -86,6 +86,13 @@ class TestReading:
         record.take_over(fold)
         assert list(record.read("held_out", CASES)) == ["c"]
 
+    def test_hashes_of_earlier_releases_are_told_beside(self, model_dir):
+        record = RunRecord(dict, model_dir, Several())
+        record.note(kept("a")._replace(former=kept("z").content))
+        record.note(kept("b"))
+        assert record.read("held_out", CASES) == {name: kept(name).content for name in ("a", "b")}
+        assert record.former == {"a": kept("z").content, "b": kept("b").content}
+
 
 class TestCombined:
     def test_follows_from_names_and_contents_alone(self):

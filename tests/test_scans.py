@@ -5,7 +5,7 @@ import pytest
 from stack_tasks import SHAPE, grey, saved, stack_task, truth
 from synthetic import grid_of, image_of, scan, write_image
 
-from utils import scans, volumes
+from utils import fitting, scans, volumes
 from utils.errors import CannotWrite, UnusableFile
 from utils.preprocessing import check_scan, prepare_case
 from utils.tasks import Case, Pages, read_task
@@ -45,6 +45,47 @@ class TestAxes:
         path = write_image(image_of(scan(), direction), tmp_path / "scan.nii.gz")
         case = Case("scan", path, None)
         assert scans.axes_of(scans.read_grid(case)) == scans.axes_of(scans.read_channels(case)[0]) == axes
+
+
+class TestTrouble:
+    """Whatever a library raises over a file is about that file."""
+
+    @pytest.mark.parametrize(
+        "error", [RuntimeError("where\nsitk: no"), ValueError("no"), TypeError("no"), OSError("no")]
+    )
+    @pytest.mark.parametrize(
+        "part, name", [("image", "Cast"), ("image", "GetArrayViewFromImage"), ("label", "ReadImage")]
+    )
+    def test_of_a_scan(self, volume, monkeypatch, part, name, error):
+        self.broken(monkeypatch, volumes.sitk, name, error)
+        read = {"image": scans.read_channels, "label": lambda case: scans.read_label(case, None, 2)}[part]
+        with pytest.raises(UnusableFile) as caught:
+            read(volume)
+        assert str(caught.value).startswith(getattr(volume, part) + ": ")
+        assert "no" in str(caught.value) and "\n" not in str(caught.value)
+
+    def test_of_a_header(self, volume, monkeypatch):
+        self.broken(monkeypatch, volumes.sitk, "ImageFileReader", ValueError(""))
+        with pytest.raises(
+            UnusableFile, match=r"scan\.nii\.gz: cannot be used \(ValueError: ValueError\): leave it out"
+        ):
+            scans.read_grid(volume)
+
+    def test_of_a_page(self, task, monkeypatch):
+        self.broken(monkeypatch, scans.stacks.sitk, "GetArrayFromImage", MemoryError())
+        with pytest.raises(UnusableFile, match="takes more memory than there is"):
+            scans.read_channels(task.training[0])
+
+    def test_after_reading(self, volume, monkeypatch):
+        self.broken(monkeypatch, fitting, "fit_image", RuntimeError("sitk::ERROR: no"))
+        with pytest.raises(UnusableFile, match=r"scan\.nii\.gz: cannot be used \(RuntimeError: sitk::ERROR: no\)"):
+            prepare_case(volume, SETTINGS)
+
+    def broken(self, monkeypatch, module, name, error):
+        def fail(*arguments, **options):
+            raise error
+
+        monkeypatch.setattr(module, name, fail)
 
 
 class TestPages:

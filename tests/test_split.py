@@ -110,12 +110,19 @@ class TestContents:
     def test_what_has_changed_is_named(self, tmp_path):
         folder = str(tmp_path)
         write_split(folder, 0.5, 0, ["a", "b"], ["c", "d"])
-        assert changed_contents(folder, {"a": "1", "b": "2"}) is None
+        assert changed_contents(folder, {"a": "1", "b": "2"}, {}) is None
         write_contents(folder, {"a": "1", "b": "2"})
         write_contents(folder, {"c": "3"})
-        assert changed_contents(folder, {"a": "1", "b": "2"}) is None
-        assert changed_contents(folder, {"c": "0", "d": "4"}) == "1 of 2: c"
-        assert changed_contents(folder, {"b": "1", "a": "2", "c": "3"}) == "2 of 3: a, b"
+        assert changed_contents(folder, {"a": "1", "b": "2"}, {}) is None
+        assert changed_contents(folder, {"c": "0", "d": "4"}, {}) == "1 of 2: c"
+        assert changed_contents(folder, {"b": "1", "a": "2", "c": "3"}, {}) == "2 of 3: a, b"
+
+    def test_hashes_of_earlier_releases_are_known(self, tmp_path):
+        folder = str(tmp_path)
+        write_split(folder, 0.5, 0, ["a"], ["b"])
+        write_contents(folder, {"a": "1", "b": "2"})
+        assert changed_contents(folder, {"a": "3", "b": "4"}, {"a": "1", "b": "2"}) is None
+        assert changed_contents(folder, {"a": "3", "b": "4"}, {"a": "1", "b": "5"}) == "1 of 2: b"
 
     def test_writing_the_split_again_keeps_those_of_its_cases(self, tmp_path):
         folder = str(tmp_path)
@@ -126,7 +133,7 @@ class TestContents:
         assert (read_split(folder)["training"], read_split(folder)["held_out"]) == (["a"], ["c"])
 
     def test_of_a_folder_without_a_split_nothing_is_known(self, tmp_path):
-        assert changed_contents(str(tmp_path), {"a": "1"}) is None
+        assert changed_contents(str(tmp_path), {"a": "1"}, {}) is None
 
 
 class TestFolds:

@@ -206,7 +206,7 @@ class TestCheck:
         wrong = {
             "train-labels/page0.png": ([truth(shape=(5, 7))], "has 5 by 7 pixels, its image 7 by 5"),
             "train-labels/page1.png": ([truth() * np.uint8(7)], "has the value 7: masks of this task hold"),
-            "train-labels/page2.png": ([grey(shape=SHAPE + (3,))], "is in colour: masks are grey"),
+            "train-labels/page2.png": ([grey(shape=SHAPE + (3,))], "is in colour, or has a palette: save it as grey"),
             "train-volume/page3.png": (b"", "is empty"),
             "train-volume/page4.png": ([grey(shape=SHAPE + (3,))], "has 3 channels where 1 are expected"),
             "train-volume/page5.png": (b"<html>404</html>" * 40, "is not a PNG file"),

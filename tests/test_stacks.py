@@ -12,6 +12,7 @@ from PIL import Image
 from stack_tasks import SHAPE, content_of_image, grey, saved, tiled, truth
 
 from utils.errors import UnusableFile, UserError
+from utils.label_values import take_rounded
 from utils.stacks import (
     Page,
     describe,
@@ -168,6 +169,7 @@ class TestReadMask:
             ([0, 1, 2], 2, r"has the value 2: masks of this task hold whole numbers from 0 to 1"),
             ([0, 255], 3, r"has the value 255: masks of this task hold whole numbers from 0 to 2"),
             ([0, 0.5], 2, r"has the value 0\.5"),
+            ([0, 1.9985], 3, r"has the value 1\.9985: masks of this task hold whole .* 2: correct it"),
             ([0, np.nan], 2, r"has the value nan"),
         ],
     )
@@ -178,10 +180,26 @@ class TestReadMask:
         with pytest.raises(UnusableFile, match=r"labels\.tif: page 2: " + match):
             read_mask(pages_of(path)[1], SHAPE, classes)
 
+    def test_what_is_nearly_whole_is_rounded(self, tmp_path):
+        path = saved(tmp_path / "labels.tif", truth().astype(np.float32) * np.float32(0.9999))
+        np.testing.assert_array_equal(read_mask(pages_of(path)[0], SHAPE, 2), truth())
+        assert take_rounded([path]) == [path]
+
     def test_another_size(self, tmp_path):
         (page,) = pages_of(saved(tmp_path / "mask.png", truth()))
         with pytest.raises(UserError, match=r"mask\.png: has 7 by 5 pixels, its image 5 by 7"):
             read_mask(page, (5, 7), 2)
+
+    def test_grey_with_transparency_is_told_for_what_it_is(self, tmp_path):
+        Image.fromarray(grey()).convert("LA").save(str(tmp_path / "image.png"))
+        with pytest.raises(UserError, match=r"image\.png: is grey with transparency, .*: save it as grey"):
+            read_header(pages_of(str(tmp_path / "image.png")))
+
+    def test_another_kind_of_file_is_to_be_saved_as_one(self, tmp_path):
+        for name, other in (("a.png", "TIFF"), ("b.tif", "PNG")):
+            Image.fromarray(grey()).save(str(tmp_path / name), format=other)
+            with pytest.raises(UserError, match="is not a (PNG|TIFF) file: save it as one"):
+                read_header(pages_of(str(tmp_path / name)))
 
     def test_colour(self, tmp_path):
         (page,) = pages_of(saved(tmp_path / "mask.png", grey(shape=SHAPE + (3,))))

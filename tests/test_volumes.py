@@ -1,5 +1,6 @@
 import gzip
 import os
+import re
 import struct
 
 import numpy as np
@@ -8,7 +9,16 @@ import SimpleITK as sitk
 from synthetic import DIRECTIONS, SHAPE, affine, grid_of, image_of, raw_nifti, scan, write_image, written
 
 from utils.errors import UserError
-from utils.volumes import read_channels, read_label, to_array, write_mask
+from utils.label_values import take_rounded
+from utils.volumes import read_channels, read_grid, read_label, to_array, write_mask
+
+
+def changed(content, *fields):
+    """The bytes of a file with some numbers put in: (offset, struct format, values)."""
+    content = bytearray(content)
+    for offset, form, *values in fields:
+        struct.pack_into("<" + form, content, offset, *values)
+    return bytes(content)
 
 
 def assert_mask_lies_on_its_scan(scan_path, mask_path):
@@ -73,6 +83,20 @@ class TestReadChannels:
         (channel,) = read_channels(written(tmp_path / "scan.nii", raw_nifti(array=scan(shape=SHAPE + (1,)))))
         np.testing.assert_array_equal(to_array(channel), scan(shape=SHAPE))
 
+    @pytest.mark.parametrize("dimensions", [(3, 1, 1), (4, 1, 1), (5, 1, 1)])
+    def test_vectors_of_one_number_are_numbers(self, tmp_path, dimensions):
+        shape = SHAPE + dimensions[1:]
+        content = changed(raw_nifti(sform=(1,) + affine("oblique")), (40, "6h", dimensions[0], *shape), (68, "h", 1007))
+        path = written(tmp_path / "scan.nii.gz", content)
+        (channel,) = read_channels(path)
+        np.testing.assert_array_equal(to_array(channel), scan())
+        assert_mask_lies_on_its_scan(path, tmp_path / "mask.nii.gz")
+
+    def test_vectors_of_one_number_along_four_axes_are_channels(self, tmp_path):
+        array = scan(shape=SHAPE + (2,))
+        channels = read_channels(written(tmp_path / "scan.nii", changed(raw_nifti(array=array), (68, "h", 1007))))
+        np.testing.assert_array_equal(np.stack([to_array(one) for one in channels], axis=-1), array)
+
     def test_a_single_slice_is_a_scan(self, tmp_path):
         (channel,) = read_channels(written(tmp_path / "scan.nii", raw_nifti(array=scan(shape=(5, 7, 1)))))
         assert channel.GetSize() == (5, 7, 1)
@@ -135,8 +159,13 @@ class TestBadScans:
     def test_voxels_too_large_for_float32(self, tmp_path):
         volume = scan().astype(np.float64)
         volume[1, 2, 3] = 1e300
-        with pytest.raises(UserError, match=r"scan\.nii\.gz: has voxels that are not finite"):
+        with pytest.raises(UserError, match=r"scan\.nii\.gz: has voxels beyond 3.4e\+38, .* 32 bits: rescale"):
             read_channels(write_image(image_of(volume), tmp_path / "scan.nii.gz"))
+
+    def test_voxels_scaled_beyond_float32(self, tmp_path):
+        path = written(tmp_path / "scan.nii", changed(raw_nifti(array=1000 * scan()), (112, "2f", 1e38, 0)))
+        with pytest.raises(UserError, match="has voxels beyond .* once they are scaled as its header says"):
+            read_channels(path)
 
     @pytest.mark.parametrize("offset", [np.nan, -1.0, 1e30])
     def test_voxels_nowhere(self, tmp_path, offset):
@@ -154,7 +183,10 @@ class TestBadScans:
         "image, reason",
         [
             (sitk.GetImageFromArray(scan().astype(np.complex64)), "not single real numbers"),
-            (sitk.GetImageFromArray(scan(shape=SHAPE + (3,)), isVector=True), "more than four axes"),
+            (
+                sitk.GetImageFromArray(scan(shape=SHAPE + (3,)), isVector=True),
+                r"vectors of 3 numbers .* \(intent code 1007\)",
+            ),
         ],
     )
     def test_voxels_that_are_not_one_number(self, tmp_path, image, reason):
@@ -175,10 +207,35 @@ class TestBadScans:
         with pytest.raises(UserError, match="impossible dimensions"):
             read_channels(written(tmp_path / "scan.nii", bytes(content)))
 
-    @pytest.mark.parametrize("matrix", [(0.0,) * 12, (1, 0.5, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)])
-    def test_a_grid_that_is_flat_or_sheared(self, tmp_path, matrix):
-        with pytest.raises(UserError, match=r"scan\.nii: cannot be read as NIfTI \(.*orthonormal.*\): get it again"):
-            read_channels(written(tmp_path / "scan.nii", raw_nifti(sform=(1,) + matrix)))
+    @pytest.mark.parametrize(
+        "matrix, told",
+        [
+            ((0.0,) * 12, "has axes without a direction: correct qform and sform"),
+            (
+                (1, 0.5, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0),
+                "has axes that are not at right angles, but up to 26.6 degrees off: resample it",
+            ),
+            (affine("oblique", origin=(1e8, 1e8, 0)), "has a place in space that ITK cannot take: make pixdim"),
+        ],
+    )
+    def test_a_grid_that_is_flat_or_sheared_or_nowhere(self, tmp_path, matrix, told):
+        path = written(tmp_path / "scan.nii", raw_nifti(sform=(1,) + tuple(matrix)))
+        for read in (read_channels, read_grid):
+            with pytest.raises(UserError, match=r"scan\.nii: " + told):
+                read(path)
+
+    @pytest.mark.parametrize("code", [1004, 1005, 1006])
+    def test_codes_by_which_itk_refuses_or_changes_numbers(self, tmp_path, code):
+        path = written(tmp_path / "scan.nii", changed(raw_nifti(), (68, "h", code)))
+        with pytest.raises(UserError, match=r"\(intent code {}\): set intent_code to 0 if each is one".format(code)):
+            read_channels(path)
+
+    @pytest.mark.parametrize("offset", [0, 16, 348, 351])
+    def test_voxels_within_the_header(self, tmp_path, offset):
+        # ITK would begin at byte 348, by which all voxels are off by one.
+        path = written(tmp_path / "scan.nii", changed(raw_nifti(), (108, "f", offset)))
+        with pytest.raises(UserError, match="begin at byte {}, within its header of 352 bytes: set".format(offset)):
+            read_channels(path)
 
     def test_the_terminal_stays_clean(self, tmp_path, capfd):
         contents = [b"text" * 200, raw_nifti()[:500], raw_nifti(sform=(1,) + affine("oblique"), spacing=(0, -1, 1))]
@@ -204,12 +261,50 @@ class TestReadLabel:
         assert label.GetPixelID() == sitk.sitkUInt8
         np.testing.assert_array_equal(to_array(label), values)
 
-    @pytest.mark.parametrize("value, shown", [(3, "3"), (-1, "-1"), (0.5, "0.5"), (1e9, "1e\\+09")])
-    def test_a_value_that_is_no_class(self, tmp_path, value, shown):
+    @pytest.mark.parametrize(
+        "value, shown, remedy",
+        [
+            (3, "3", "correct it, or dataset.json"),
+            (-1, "-1", "correct it"),
+            (0.5, "0.5", "correct it"),
+            (256, "256", "correct it"),
+            (1e9, "1000000000", "correct it"),
+            (2.9999999, "2.9999999", "correct it"),
+            (1.9989999999, "1.9989999999", "correct it"),
+        ],
+    )
+    def test_a_value_that_is_no_class(self, tmp_path, value, shown, remedy):
         values = np.zeros(SHAPE, np.float64)
         values[2, 3, 1] = value
-        with pytest.raises(UserError, match=r"label\.nii\.gz: has the value {}: .* from 0 to 2".format(shown)):
+        with pytest.raises(UserError) as caught:
             read_label(self.label(tmp_path, values), self.like(tmp_path), 3)
+        told = "label.nii.gz: has the value {}: labels of this task are whole numbers from 0 to 2: {}"
+        assert str(caught.value).endswith(told.format(shown, remedy))
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_what_is_nearly_whole_is_rounded_and_told_of_once(self, tmp_path, dtype):
+        values = np.random.RandomState(1).randint(0, 3, SHAPE)
+        path = self.label(tmp_path, (values - 1e-4 * (values != 1) + 9e-4 * (values == 1)).astype(dtype))
+        np.testing.assert_array_equal(to_array(read_label(path, self.like(tmp_path), 3)), values)
+        assert take_rounded(["another", path, path]) == [path]
+        assert take_rounded([path]) == []
+
+    @pytest.mark.parametrize(
+        "slope, intercept, told", [(0.5, 0, "0.5 .* of 1"), (1, 1, "3 .* of 2"), (-1, 0, "-1 .* of 1")]
+    )
+    def test_a_value_that_the_header_makes(self, tmp_path, slope, intercept, told):
+        content = raw_nifti(array=np.random.RandomState(1).randint(0, 3, SHAPE))
+        path = written(tmp_path / "label.nii", changed(content, (112, "2f", slope, intercept)))
+        told = r"has the value {} \(scl_slope {}, scl_inter {}\): .*: set scl_slope to 1 and".format(
+            told.replace(" .* ", ", which its header makes "), slope, intercept
+        )
+        with pytest.raises(UserError, match=told):
+            read_label(path, None, 3)
+
+    def test_a_vector_of_one_number(self, tmp_path):
+        values = np.random.RandomState(1).randint(0, 3, SHAPE)
+        path = written(tmp_path / "label.nii", changed(raw_nifti(array=values), (68, "h", 1007)))
+        np.testing.assert_array_equal(to_array(read_label(path, None, 3)), values)
 
     @pytest.mark.parametrize(
         "grid, reason",
@@ -228,6 +323,40 @@ class TestReadLabel:
         path = written(tmp_path / "label.nii.gz", raw_nifti(array=np.zeros(shape)))
         with pytest.raises(UserError, match=r"label\.nii\.gz: has the size \(5, .* its image \(5, 7, 4\)"):
             read_label(path, self.like(tmp_path), 2)
+
+    def test_grids_that_differ_little_are_told_with_the_digits_that_differ(self, tmp_path):
+        grid = {"origin": (-1234.0, 12.9, 101.7), "spacing": (0.0002, 1.1, 2.9)}
+        like = image_of(scan(), **grid)
+        path = self.label(tmp_path, np.zeros(SHAPE, np.uint8), **dict(grid, origin=(-1234.0, 12.902, 101.7)))
+        with pytest.raises(UserError, match="has the origin") as caught:
+            read_label(path, like, 2)
+        own, expected = re.findall(r"\(([^)]*)\)", str(caught.value))
+        assert own != expected
+
+    @pytest.mark.parametrize(
+        "spacing, origin, off, same",
+        [
+            ((0.5, 0.5, 1.0), (-1234.5, 12.9, 101.7), 0.002, True),
+            ((0.5, 0.5, 1.0), (-1234.5, 12.9, 101.7), 0.02, False),
+            # What 32 bits can hold there.
+            ((1e-3, 1e-3, 1e-3), (-12345.0, 12.9, 101.7), 0.002, True),
+            ((1e-3, 1e-3, 1e-3), (-1.0, 0.5, 0.2), 0.0005, False),
+        ],
+    )
+    def test_the_tolerance_follows_the_voxels_and_their_distance(self, tmp_path, spacing, origin, off, same):
+        moved = (origin[0], origin[1] + off, origin[2])
+        path = self.label(tmp_path, np.zeros(SHAPE, np.uint8), direction="identity", spacing=spacing, origin=moved)
+        like = image_of(scan(), "identity", spacing, origin)
+        if same:
+            read_label(path, like, 2)
+        else:
+            with pytest.raises(UserError, match="has the origin"):
+                read_label(path, like, 2)
+
+    def test_the_spacing_of_small_voxels_may_differ_by_a_share(self, tmp_path):
+        path = self.label(tmp_path, np.zeros(SHAPE, np.uint8), direction="identity", spacing=(2e-3, 1e-3, 1e-3))
+        with pytest.raises(UserError, match="has the spacing"):
+            read_label(path, image_of(scan(), "identity", (1e-3, 1e-3, 1e-3)), 2)
 
     def test_rounding_of_the_grid_is_tolerated(self, tmp_path):
         grid = {"spacing": (0.7, 1.1, 2.9 + 5e-4), "origin": (-57.3, 12.9 - 5e-4, 101.7)}

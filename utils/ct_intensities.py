@@ -42,7 +42,7 @@ def of_structures(cases, settings, most, threads):
 
 
 def _of_structures(case, settings, most):
-    with scans.turn_of(case), memory.running_out_over(case.image):
+    with scans.turn_of(case), memory.trouble_over(case.image):
         check_scan(case, settings)
         channels = scans.read_channels(case)
         return sampled(channels, scans.read_label(case, channels[0], settings["classes"]), most)

@@ -1,5 +1,6 @@
 """The one exception that means: the user can put this right; and several of them in one."""
 
+import contextlib
 import sys
 
 from utils.printable import printable
@@ -38,7 +39,22 @@ def attempted(function, *arguments):
 
 def last_line(error):
     """What an exception of a library says last: what is wrong, after where in its code."""
-    return str(error).strip().splitlines()[-1]
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
+@contextlib.contextmanager
+def about(path, raised=Exception):
+    """Raises UnusableFile for what a library raises within: it is about this file, and others may be good."""
+    try:
+        yield
+    except UserError:
+        raise
+    except raised as error:
+        raise UnusableFile(
+            "{}: cannot be used ({}: {}): leave it out, or save it anew with another program".format(
+                path, type(error).__name__, last_line(error)
+            )
+        ) from error
 
 
 def together(errors):

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils import ct_intensities, image_facts, memory, tasks
+from utils import ct_intensities, image_facts, label_values, memory, tasks
 from utils.environment import threads
 from utils.errors import UserError, unusable
 from utils.overlap import overlapped
@@ -17,6 +17,7 @@ from utils.progress import Progress
 from utils.scans import axes_of, is_stack, read_channels, read_label, turn_of
 
 TRAINING, TEST = "training", "test"
+ROUNDED = "label of values that are rounded to whole numbers"
 
 
 class Finding(NamedTuple):
@@ -73,12 +74,13 @@ def examined(task, case, part):
     )
     with turn_of(case):
         tried(lambda: _examine(task, case, facts, problems), problems)
-    return Finding(case, part, problems=tuple(problems), warnings=_warnings(facts, task), **facts)
+    warnings = _warnings(facts, task) + (ROUNDED,) * len(label_values.take_rounded([case.label]))
+    return Finding(case, part, problems=tuple(problems), warnings=warnings, **facts)
 
 
 def _examine(task, case, facts, problems):
     """Put what a case is into ``facts``, and what is wrong with it into ``problems``."""
-    with memory.running_out_over(case.image):
+    with memory.trouble_over(case.image):
         channels = tried(lambda: _channels(case, task), problems)
         label = None
         if case.label is not None:

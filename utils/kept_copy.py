@@ -17,6 +17,7 @@ from utils.fitting import shape_before_padding
 from utils.image_facts import Facts
 from utils.large_scans import in_turn
 from utils.memory import voxels
+from utils.nifti_header import HeaderError, hash_of
 from utils.overlap import overlapped
 from utils.preprocessing import SETTINGS, check_scan, cropped_share, prepare_case
 from utils.scans import content_of, is_stack, read_grid
@@ -30,10 +31,12 @@ READ_AT_ONCE = 1 << 20
 class Kept(NamedTuple):
     """A case, the .npy files of its float32 [X, Y, Z, C] image and its uint8 [X, Y, Z] label (or None), and its hash.
 
-    ``content`` is that of the case's own files, 32 hexadecimal digits. Where the settings ask for them, ``borders`` is
-    the .npy file of what borders add to the weights of its voxels, float32 [X, Y, Z], and ``positions`` that of some
-    voxels of its structures, those of ``utils.foreground``. ``cropped`` is the share of its structures' voxels that the
-    network does not see, as they lie outside its input. ``facts`` are what its files' voxels tell at a glance.
+    ``content`` is that of what is in the case's own files, however they are compressed, 32 hexadecimal digits;
+    ``former`` is that of the files as they are, which was the content of earlier releases. Where the settings ask for
+    them, ``borders`` is the .npy file of what borders add to the weights of its voxels, float32 [X, Y, Z], and
+    ``positions`` that of some voxels of its structures, those of ``utils.foreground``. ``cropped`` is the share of its
+    structures' voxels that the network does not see, as they lie outside its input. ``facts`` are what its files'
+    voxels tell at a glance.
     """
 
     case: Case
@@ -44,6 +47,7 @@ class Kept(NamedTuple):
     positions: Optional[str] = None
     cropped: float = 0.0
     facts: Optional[Facts] = None
+    former: Optional[str] = None
 
 
 def keep(cases, settings, directory, progress=None, later=(), trained_on=None):
@@ -97,11 +101,9 @@ def _make_directory(directory):
 
 
 def _keep_case(case, settings, directory, trained_on=True):
-    files = content_of(case) if is_stack(case) else _hash_of_files(case)
-    stem = os.path.join(directory, "{}-{}".format(case.name, _key(files, settings)))
-    content = hashlib.blake2b(files, digest_size=16).hexdigest()
-    kept = Kept(case, stem + ".image.npy", None if case.label is None else stem + ".label.npy", content)
-    facts = stem + ".facts.npy"
+    former, content, note = _hashes_of_files(case, settings, directory)
+    kept = _kept(case, content, former, settings, directory)
+    facts = kept.image.replace(".image.npy", ".facts.npy")
     columns = image_facts.columns(settings["channels"], settings["classes"])
     if not _is_there(kept, settings) or not _is_whole(facts, (columns,), np.float64, settings):
         with _turn_of(case, settings):
@@ -111,12 +113,22 @@ def _keep_case(case, settings, directory, trained_on=True):
         _save(kept.image, image, settings)
         if label is not None:
             _save(kept.label, label, settings)
+    if note is not None:
+        _save(note, np.frombuffer(content, np.uint8), settings)
     found = image_facts.from_row(np.load(facts, allow_pickle=False), settings["channels"])
     kept = kept._replace(facts=found)
     kept = _with_cropped(kept, settings) if settings["fit"] == "pad" and kept.label else kept
     # What of a held-out case is measured during the training lies about its structures.
     kept = _with_positions(kept, settings) if settings.get("positions") else kept
     return _with_borders(kept, settings) if trained_on and settings.get("borders") else kept
+
+
+def _kept(case, content, former, settings, directory):
+    """The ``Kept`` of a case whose files have these hashes, bytes, under a name that follows from what is in them."""
+    stem = os.path.join(directory, "{}-{}".format(case.name, _key(content, settings)))
+    content, former = (hashlib.blake2b(files, digest_size=16).hexdigest() for files in (content, former))
+    label = None if case.label is None else stem + ".label.npy"
+    return Kept(case, stem + ".image.npy", label, content, former=former)
 
 
 def _turn_of(case, settings):
@@ -172,8 +184,8 @@ def _with_positions(kept, settings):
     kept = kept._replace(positions=kept.label.replace(".label.npy", ".positions.npy"))
     if not _is_whole(kept.positions, (None, 4), np.int32, settings):
         label = np.load(kept.label, mmap_mode="r", allow_pickle=False)
-        # A case has the same ones whatever the run, and others than every other case.
-        seed = [int(kept.content[first : first + 8], 16) for first in range(0, len(kept.content), 8)]
+        # A case has the same ones whatever the run, and others than every other case; as it ever had.
+        seed = [int(kept.former[first : first + 8], 16) for first in range(0, len(kept.former), 8)]
         _save(kept.positions, foreground.positions(label, settings["classes"], seed), settings)
     return kept
 
@@ -189,8 +201,30 @@ def _key(files, settings):
     return key.hexdigest()
 
 
-def _hash_of_files(case):
-    return b"".join(b"none" if path is None else _hash_of_file(path) for path in (case.image, case.label))
+def _hashes_of_files(case, settings, directory):
+    """Hashes of a case's files, of what is in them, bytes, and where the latter is to be noted, or None.
+
+    What is in a file follows from its bytes: large ones are not unpacked for it in every run.
+    """
+    if is_stack(case):
+        content = content_of(case)
+        return content, content, None
+    paths = case.image, case.label
+    former = [b"none" if path is None else _hash_of_file(path) for path in paths]
+    name = "{}-{}.content.npy".format(case.name, hashlib.blake2b(b"".join(former), digest_size=16).hexdigest())
+    note = os.path.join(directory, name)
+    if _is_whole(note, (None,), np.uint8, settings):
+        return b"".join(former), np.load(note, allow_pickle=False).tobytes(), None
+    content = [_hash_of_content(path, digest) for path, digest in zip(paths, former)]
+    return b"".join(former), b"".join(content), None if content == former else note
+
+
+def _hash_of_content(path, digest):
+    """The hash of what is in a file of that hash; the same where it is not compressed, or damaged, as is told later."""
+    try:
+        return hash_of(path) if path is not None and path.endswith(".gz") else digest
+    except (HeaderError, OSError):
+        return digest
 
 
 def _hash_of_file(path):

@@ -9,7 +9,7 @@ import operator
 import os
 import resource
 
-from utils.errors import UnusableFile, UserError
+from utils.errors import UnusableFile, UserError, about
 
 GIGABYTE = 1e9
 CGROUPS = "/sys/fs/cgroup"
@@ -92,6 +92,13 @@ def running_out_over(path):
         raise UnusableFile(
             "{}: takes more memory than there is: leave it out, or use a machine that has more".format(path)
         ) from error
+
+
+@contextlib.contextmanager
+def trouble_over(path, raised=RuntimeError):
+    """The same, and for all else that SimpleITK raises within, or for other errors than its RuntimeError."""
+    with about(path, raised), running_out_over(path):
+        yield
 
 
 def voxels(shape):

@@ -160,6 +160,14 @@ def _line(kind, told, count, remedy):
     return "{}: {} of {} cases: {}: {}".format(kind, len(told), count, _few(told), remedy)
 
 
+def of_rounded(cases, count):
+    """The line about cases whose labels hold numbers that were rounded, in a list; an empty one without any."""
+    if not cases:
+        return []
+    told = _few([case.name for case in cases])
+    return ["labels whose values were rounded to whole numbers: {} of {} cases: {}".format(len(cases), count, told)]
+
+
 def _seen_share(grid, settings):
     return np.prod([len(part) for part in fitting.seen(grid.size, grid.spacing, settings)]) / np.prod(grid.size)
 

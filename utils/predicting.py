@@ -47,7 +47,7 @@ class Pipeline:
         results, errors, troubles = [], [], []
 
         def used(predicted):
-            with memory.running_out_over(predicted[0].case.image):
+            with memory.trouble_over(predicted[0].case.image):
                 return use(predicted)
 
         def predicted():

@@ -106,7 +106,7 @@ def cropped_share(case, settings):
     seen = fitting.seen(grid.size, grid.spacing, settings)
     if all(len(part) == size for part, size in zip(seen, grid.size)):
         return 0.0
-    with memory.running_out_over(case.image):
+    with memory.trouble_over(case.image):
         label = scans.read_label(case, grid, settings["classes"])
         # [Z, Y, X]
         values = sitk.GetArrayViewFromImage(label)
@@ -121,7 +121,7 @@ def prepare_case(case, settings):
     The `utils.image_facts.Facts` are those of the voxels in its files. Raises UserError where a file cannot be used,
     or has not settings["channels"] channels.
     """
-    with memory.running_out_over(case.image):
+    with memory.trouble_over(case.image):
         channels = read_scan(case, settings)
         image = prepare_image(channels, settings, pages=scans.is_stack(case))
         if case.label is None:

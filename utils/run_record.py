@@ -27,11 +27,14 @@ class RunRecord:
         self._about = about
         self._model_dir = model_dir
         self._workers = workers
+        # The content of each case by its name, and what earlier releases had for it.
         self._hashes = {}
+        # The latter of all workers' cases that ``read`` has told of.
+        self.former = {}
 
     def note(self, kept):
         """Take down the content of a case that was read, a ``utils.kept_copy.Kept``."""
-        self._hashes[kept.case.name] = kept.content
+        self._hashes[kept.case.name] = kept.content, kept.former or kept.content
 
     def take_over(self, other):
         """Take down what is noted in another record."""
@@ -51,7 +54,8 @@ class RunRecord:
         for one in kept:
             self.note(one)
         hashes = dict(self.read("training", job.training), **self.read("held_out", job.held_out))
-        changed = split.changed_contents(self._model_dir, hashes) if goes_on and self._workers.is_first else None
+        looks = goes_on and self._workers.is_first
+        changed = split.changed_contents(self._model_dir, hashes, self.former) if looks else None
         if self._workers.gather([[changed is not None]]).any():
             raise UserError(
                 "--model_dir {}: cases have changed since it was trained on them ({}): use another --model_dir, or the "
@@ -86,10 +90,11 @@ class RunRecord:
 
     def _everyones(self, names):
         numbers = {name: number for number, name in enumerate(names)}
-        rows = [[numbers[name]] + _parts(found) for name, found in self._hashes.items() if name in numbers]
-        everyones = self._workers.gather(np.reshape(rows, [-1, 1 + HASH_DIGITS // PART_DIGITS]))
+        rows = [[numbers[name]] + _parts("".join(own)) for name, own in self._hashes.items() if name in numbers]
+        everyones = self._workers.gather(np.reshape(rows, [-1, 1 + 2 * HASH_DIGITS // PART_DIGITS]))
         hashes = {names[int(row[0])]: _whole(row[1:]) for row in everyones}
-        return dict(sorted(hashes.items()))
+        self.former.update((name, both[HASH_DIGITS:]) for name, both in hashes.items())
+        return {name: both[:HASH_DIGITS] for name, both in sorted(hashes.items())}
 
 
 def combined(hashes):
@@ -118,7 +123,7 @@ def in_words(records):
 
 
 def _parts(found):
-    return [int(found[first : first + PART_DIGITS], 16) for first in range(0, HASH_DIGITS, PART_DIGITS)]
+    return [int(found[first : first + PART_DIGITS], 16) for first in range(0, len(found), PART_DIGITS)]
 
 
 def _whole(parts):

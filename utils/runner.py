@@ -14,6 +14,7 @@ from utils import (
     checkpoints,
     data_loader,
     image_facts,
+    label_values,
     model_folder,
     model_settings,
     notices,
@@ -95,6 +96,8 @@ class Runner(Training):
         self._changes = None
         # Numbers of each case that was read, by name: the share of its structures that is cropped away, and its facts.
         self._known = {}
+        # The names of cases whose labels are known to be rounded.
+        self._rounded = set()
         self._problems = []
         self.record = RunRecord(
             functools.partial(about_run, version(), self.workers.size), self.model_dir, self.workers
@@ -154,6 +157,15 @@ class Runner(Training):
             + notices.of_structures(shares, settings, len(cases))
         )
 
+    def _tell_rounded(self, cases):
+        """Tell of those cases, whichever worker has read them, whose labels were rounded; all come here together."""
+        rounded = label_values.take_rounded(case.label for case in cases)
+        rows = [[number] for number, case in enumerate(cases) if case.label in rounded]
+        found = [cases[int(number)] for number in self.workers.gather(np.reshape(rows, [-1, 1])).ravel()]
+        told = [case for case in found if case.name not in self._rounded]
+        self._rounded.update(case.name for case in told)
+        self._tell(lambda: notices.of_rounded(told, len(cases)))
+
     def _progress(self, *arguments, **options):
         return (Progress if self.workers.is_first else Silence)(*arguments, **options)
 
@@ -163,12 +175,14 @@ class Runner(Training):
         writer = self._mask_writer()
         scores, errors = self.scored(writer)
         self._tell_of(self.job.held_out)
+        self._tell_rounded(self.job.held_out)
         self._leave_out(errors, self.job.held_out)
         scores = self._everyones(scores, report.kind_of(self.job.held_out), self.job.held_out)
         contents = self.record.read("held_out", self.job.held_out)
         if self.workers.is_first and scores:
             folders = model_folder.model_folders(self.model_dir, self.params["folds"])
-            changed = next(filter(None, (split.changed_contents(folder, contents) for folder in folders)), None)
+            former = self.record.former
+            changed = next(filter(None, (split.changed_contents(folder, contents, former) for folder in folders)), None)
             if changed:
                 say("held-out cases have changed since training ({})".format(changed))
             self._report(scores)

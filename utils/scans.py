@@ -4,6 +4,8 @@ A page of a stack is a slice, so that a case of a single page is [X, Y, 1]. A pi
 one pixel in all that is told of such a case.
 """
 
+import functools
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -20,6 +22,18 @@ def is_stack(case):
     return case.pages is not None
 
 
+def _about_its_image(read):
+    """The function of a case, which raises UnusableFile for whatever a library raises over the case's image."""
+
+    @functools.wraps(read)
+    def told(case):
+        with memory.trouble_over(case.image, Exception):
+            return read(case)
+
+    return told
+
+
+@_about_its_image
 def channels_of(case):
     """Return how many channels the image of a case has, of which only the header is read.
 
@@ -30,6 +44,7 @@ def channels_of(case):
     return volumes.channels_of(volumes.scan_header(case.image))
 
 
+@_about_its_image
 def read_grid(case):
     """Return the ``utils.scan_grid.ScanGrid`` of a case, of whose image only the header is read.
 
@@ -61,20 +76,20 @@ def turn_of(case):
         return large_scans.in_turn(())
 
 
+@_about_its_image
 def read_channels(case):
     """Return the channels of a case's image, 3-D SimpleITK float32 images, as ``utils.volumes.read_channels`` does."""
     if not is_stack(case):
         return volumes.read_channels(case.image)
-    with memory.running_out_over(case.image):
-        pages = _pages(case)
-        header = stacks.read_header(pages)
-        memory.refuse_beyond(
-            memory.voxels(header.size) * len(pages) * header.channels * memory.FLOAT,
-            "{}: its {} pages of {} pixels need".format(case.image, len(pages), memory.by_axis(header.size)),
-            "cut it into several stacks",
-            UnusableFile,
-        )
-        return stacks.to_channels([stacks.read_page(page) for page in pages])
+    pages = _pages(case)
+    header = stacks.read_header(pages)
+    memory.refuse_beyond(
+        memory.voxels(header.size) * len(pages) * header.channels * memory.FLOAT,
+        "{}: its {} pages of {} pixels need".format(case.image, len(pages), memory.by_axis(header.size)),
+        "cut it into several stacks",
+        UnusableFile,
+    )
+    return stacks.to_channels([stacks.read_page(page) for page in pages])
 
 
 def read_label(case, like, classes):
@@ -82,11 +97,11 @@ def read_label(case, like, classes):
 
     ``like`` may be None, of an image that cannot be read. Raises UserError as ``utils.volumes.read_label`` does.
     """
-    if not is_stack(case):
-        return volumes.read_label(case.label, like, classes)
-    if case.pages.problem:
-        raise UnusableFile(case.pages.problem)
-    with memory.running_out_over(case.image):
+    with memory.trouble_over(case.label, Exception):
+        if not is_stack(case):
+            return volumes.read_label(case.label, like, classes)
+        if case.pages.problem:
+            raise UnusableFile(case.pages.problem)
         return _label_of([case.pages.mask], like, classes)
 
 
@@ -109,9 +124,9 @@ def write_mask(case, mask, grid, classes, path):
 
 def read_mask(case, path, grid, classes):
     """Return a mask that ``write_mask`` has written, as ``read_label`` returns a label."""
-    if not is_stack(case):
-        return volumes.read_label(path, grid, classes)
-    with memory.running_out_over(case.image):
+    with memory.trouble_over(path, Exception):
+        if not is_stack(case):
+            return volumes.read_label(path, grid, classes)
         pages = stacks.pages_of(path)
         if len(pages) != grid.size[2]:
             raise UnusableFile("{}: has {} pages, its image {}".format(path, len(pages), grid.size[2]))
@@ -126,6 +141,7 @@ def forget():
     stacks.forget()
 
 
+@_about_its_image
 def content_of(case):
     """Return what tells the pages of a case, with its mask, from others: bytes. Raises UserError for unreadable files.
 

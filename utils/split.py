@@ -79,10 +79,16 @@ def write_contents(model_dir, contents):
     write_json_atomically(os.path.join(model_dir, FILE_NAME), dict(split, contents=known))
 
 
-def changed_contents(model_dir, contents):
-    """Returns in words which of the cases, a dict of name to hash, are not what they were; None where none is known."""
+def changed_contents(model_dir, contents, former):
+    """Returns in words which of the cases are not what they were; None where none is known.
+
+    Args:
+        model_dir: the model's folder.
+        contents: dict of name to hash.
+        former: the same as earlier releases told it, which stands in `split.json` where they wrote it.
+    """
     known = (read_split(model_dir) or {}).get("contents", {})
-    changed = [name for name, found in contents.items() if known.get(name, found) != found]
+    changed = [name for name, found in contents.items() if known.get(name, found) not in (found, former.get(name))]
     return "{} of {}: {}".format(len(changed), len(contents), _few(changed)) if changed else None
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils import memory, png_header
+from utils import label_values, memory, png_header
 from utils.errors import CannotWrite, UnusableFile, UserError, last_line
 from utils.files import replace_on_success
 from utils.printable import is_printable
@@ -90,7 +90,9 @@ def read_page(page):
     pixels = _pixels(page).astype(np.float32)
     if not np.isfinite(pixels).all():
         raise UnusableFile(
-            "{}: has pixels that are not finite numbers: repair or leave out this image".format(_told(page))
+            "{}: has pixels that are not finite numbers: {} of {}: give them a value, or leave this image out".format(
+                _told(page), np.count_nonzero(~np.isfinite(pixels)), pixels.size
+            )
         )
     return pixels
 
@@ -110,16 +112,20 @@ def read_mask(page, shape, classes):
         )
     if pixels.shape[-1] > 1 and (pixels != pixels[..., :1]).any():
         raise UnusableFile(
-            "{}: is in colour: masks are grey, with the number of a class in each pixel: save it so".format(_told(page))
+            "{}: is in colour, or has a palette: save it as grey, with the number of a class in each pixel".format(
+                _told(page)
+            )
         )
-    values = pixels[..., 0]
+    values = label_values.rounded(pixels[..., 0], page.path)
     found = np.unique(values)
     white = classes == 2 and WHITE in found
     wrong = found[~np.isin(found, [0, WHITE] if white else range(classes))]
     if wrong.size:
         meaning = "0 and 255" if white else "whole numbers from 0 to {}".format(classes - 1)
         raise UnusableFile(
-            "{}: has the value {:g}: masks of this task hold {}: correct it".format(_told(page), wrong[0], meaning)
+            "{}: has the value {}: masks of this task hold {}: correct it".format(
+                _told(page), label_values.exact(wrong[0]), meaning
+            )
         )
     return (values == WHITE if white else values).astype(np.uint8)
 
@@ -305,7 +311,7 @@ def _reader(path):
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise UnusableFile("{}: cannot be read as an image ({})".format(path, last_line(error))) from error
+        raise _cannot_be_read(path, error) from error
     size, channels = reader.GetSize(), reader.GetNumberOfComponents()
     if np.prod(size, dtype=np.float64) > MOST_PIXELS:
         raise UnusableFile("{}: has more than {} pixels".format(path, MOST_PIXELS))
@@ -334,7 +340,7 @@ def _read_file(path, changed, size):
     try:
         pixels = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
-        raise UnusableFile("{}: cannot be read as an image ({})".format(path, last_line(error))) from error
+        raise _cannot_be_read(path, error) from error
     if reader.GetNumberOfComponents() == 1:
         pixels = pixels[..., np.newaxis]
     return (pixels if reader.GetDimension() == 3 else pixels[np.newaxis])[..., :channels]
@@ -360,9 +366,18 @@ def _checked(path, check):
     try:
         return check(path)
     except (TiffError, png_header.PngError) as error:
-        raise UnusableFile("{}: {}".format(path, error)) from error
+        advice = "save it as one" if str(error).startswith("is not a ") else "get the file again or leave it out"
+        raise UnusableFile("{}: {}: {}".format(path, error, advice)) from error
     except OSError as error:
         raise UnusableFile("{}: cannot be read ({})".format(path, error.strerror)) from error
+
+
+def _cannot_be_read(path, error):
+    told = last_line(error)
+    if "Unknown PixelType" in told:
+        # ITK has no name for two numbers in a pixel.
+        return UnusableFile("{}: is grey with transparency, or of another unknown kind: save it as grey".format(path))
+    return UnusableFile("{}: cannot be read as an image ({}): save it anew or leave it out".format(path, told))
 
 
 def _stem(path):

@@ -69,6 +69,7 @@ class Training:
             self._note(one)
         used = self.job.training + (self.job.held_out if uses_held_out(self.params) else ())
         self._tell_of(used, learned=self.job.training)
+        self._tell_rounded(used)
         diverged = functools.partial(self._diverged, plan, items)
         done = {"initial": plan.items_before(first_step)}
         with self._progress(plan.items_before(last_step), "training", "images", **done) as progress:

@@ -8,13 +8,17 @@ import gzip
 import numpy as np
 import SimpleITK as sitk
 
-from utils import memory
+from utils import label_values, memory
 from utils.errors import UnusableFile, last_line
 from utils.files import replace_on_success
-from utils.nifti_header import HeaderError, check_file, geometry_of, mask_header, read_header
+from utils.nifti_header import HeaderError, check_file, geometry_of, mask_header, read_header, tilt_of
 from utils.scan_grid import GEOMETRY_KEY, ScanGrid
 
-GRID_TOLERANCE = 1e-3
+# Of the numbers of a direction, and the share of a voxel's size that its spacing may differ by, and the origin.
+GRID_TOLERANCE, ORIGIN_TOLERANCE = 1e-3, 1e-2
+# A header's numbers have 32 bits, and are computed with.
+ROUNDINGS = 8
+SMALLEST_TILT = 0.01
 VOXELS_AT_ONCE = 1 << 22
 
 # What ITK has to say about unusual headers would otherwise land between the lines of a progress bar.
@@ -36,7 +40,14 @@ def read_channels(path):
     for number, channel in enumerate(channels):
         channels[number] = channel = sitk.Cast(channel, sitk.sitkFloat32)
     if not all(np.isfinite(part).all() for channel in channels for part in _parts(sitk.GetArrayViewFromImage(channel))):
-        raise UnusableFile("{}: has voxels that are not finite numbers: repair or leave out this scan".format(path))
+        raise UnusableFile(
+            "{}: has voxels beyond {:.2g}, which is the largest number of 32 bits{}: rescale or leave out this "
+            "scan".format(
+                path,
+                np.finfo(np.float32).max,
+                "" if (header.slope, header.intercept) == (1, 0) else ", once they are scaled as its header says",
+            )
+        )
     for channel in channels:
         channel.SetMetaData(GEOMETRY_KEY, header.geometry.hex())
     return channels
@@ -50,7 +61,9 @@ def scan_header(path):
     header = _checked(path, read_header)
     if len(header.dimensions) not in (3, 4):
         raise UnusableFile(
-            "{}: has {} dimensions: a scan has 3, or 4 with channels".format(path, len(header.dimensions))
+            "{}: has {} dimensions: a scan has 3, or 4 with channels: put its slices together or leave it out".format(
+                path, len(header.dimensions)
+            )
         )
     return header
 
@@ -80,19 +93,16 @@ def read_label(path, like, classes):
     """Return a label as a 3-D SimpleITK uint8 image of values 0 to `classes` - 1 on the grid of `like`.
 
     `like` may be None, of an image that cannot be read. Raises UserError for a file that cannot be read, one on
-    another grid (size; spacing, origin and direction within 1e-3), and for values that are no whole numbers or
-    not in the range.
+    another grid (size; spacing, origin and direction but for rounding), and for values that `utils.label_values`
+    refuses.
     """
-    label = _read(path, _checked(path, read_header), 1)
+    header = _checked(path, read_header)
+    label = _read(path, header, 1)
     if like is not None:
         _check_grid(path, label, like)
-    for values in _parts(sitk.GetArrayViewFromImage(label)):
-        wrong = values[~((values >= 0) & (values < classes) & (values == np.floor(values)))]
-        if wrong.size:
-            raise UnusableFile(
-                "{}: has the value {:g}: labels of this task are whole numbers from 0 to {}: correct it, or "
-                "dataset.json".format(path, wrong[0], classes - 1)
-            )
+    parts = _parts(sitk.GetArrayViewFromImage(label))
+    if any([label_values.check(values, classes, path, header) for values in parts]):
+        label = sitk.Round(label)
     return label if label.GetPixelID() == sitk.sitkUInt8 else sitk.Cast(label, sitk.sitkUInt8)
 
 
@@ -136,11 +146,17 @@ def _read(path, header, bytes_per_voxel):
     memory.refuse_beyond(
         memory.voxels(size) * (header.bytes_per_voxel + bytes_per_voxel),
         "{}: its {} voxels need".format(path, memory.by_axis(size)),
-        "leave it out, or get it again if it is smaller than that",
+        "leave it out, or get it again if its header is wrong",
         UnusableFile,
     )
     _checked(path, check_file)
-    return _checked(path, lambda path: sitk.ReadImage(path, imageIO="NiftiImageIO"))
+    image = _checked(path, lambda path: sitk.ReadImage(path, imageIO="NiftiImageIO"))
+    if "vector" not in image.GetPixelIDTypeAsString():
+        return image
+    # By its intent code. Vectors are of one number here, as a fifth axis is refused.
+    scalars = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(image), isVector=False)
+    scalars.CopyInformation(image)
+    return scalars
 
 
 def _checked(path, read):
@@ -149,15 +165,31 @@ def _checked(path, read):
         with memory.running_out_over(path):
             return read(path)
     except HeaderError as error:
-        raise UnusableFile("{}: {}: get the file again or leave it out".format(path, error)) from error
+        raise UnusableFile("{}: {}: {}".format(path, error, error.advice)) from error
     except OSError as error:
         raise UnusableFile(
             "{}: cannot be read ({}): put it right or leave it out".format(path, error.strerror)
         ) from error
     except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise UnusableFile("{}: {}".format(path, _no_grid(read_header(path)))) from error
         raise UnusableFile(
-            "{}: cannot be read as NIfTI ({}): get it again or leave it out".format(path, last_line(error))
+            "{}: cannot be read as NIfTI ({}): save it anew with another program or leave it out".format(
+                path, last_line(error)
+            )
         ) from error
+
+
+def _no_grid(header):
+    """What is wrong with the axes of a scan that ITK cannot take, and what to do."""
+    tilt = tilt_of(header.geometry)
+    if tilt is None:
+        return "has axes without a direction: correct qform and sform in its header or leave it out"
+    if tilt < SMALLEST_TILT:
+        return "has a place in space that ITK cannot take: make pixdim, qform and sform in its header agree"
+    return "has axes that are not at right angles, but up to {:.3g} degrees off: resample it, or leave it out".format(
+        tilt
+    )
 
 
 def _parts(voxels):
@@ -173,13 +205,34 @@ def _split(image):
 
 def _check_grid(path, label, like):
     if label.GetSize() != like.GetSize():
-        raise UnusableFile(_another(path, "size", label.GetSize(), like.GetSize()))
+        raise UnusableFile(_another(path, "size", *(map(str, image.GetSize()) for image in (label, like))))
     for name in ("Spacing", "Origin", "Direction"):
-        own, expected = (getattr(image, "Get" + name)() for image in (label, like))
-        if not np.allclose(own, expected, rtol=0, atol=GRID_TOLERANCE):
-            raise UnusableFile(_another(path, name.lower(), own, expected))
+        own, expected = (np.array(getattr(image, "Get" + name)()) for image in (label, like))
+        if (np.abs(own - expected) > _tolerance(name, own, expected, np.array(like.GetSpacing()))).any():
+            raise UnusableFile(_another(path, name.lower(), *_told_apart(own, expected)))
+
+
+def _tolerance(name, own, expected, spacing):
+    """By how much numbers that tell of a grid may differ, so that its voxels are still in the same places."""
+    if name == "Direction":
+        return GRID_TOLERANCE
+    if name == "Spacing":
+        return GRID_TOLERANCE * spacing
+    farthest = max(np.abs(own).max(), np.abs(expected).max())
+    return ORIGIN_TOLERANCE * spacing.min() + ROUNDINGS * np.finfo(np.float32).eps * farthest
+
+
+def _told_apart(own, expected):
+    """Two lists of numbers as texts, with as many digits as show where they differ most."""
+    most = np.abs(own - expected).argmax()
+    for digits in range(6, 18):
+        told = [["{:.{}g}".format(value, digits) for value in values] for values in (own, expected)]
+        if told[0][most] != told[1][most]:
+            break
+    return told
 
 
 def _another(path, what, own, expected):
-    own, expected = (", ".join("{:.6g}".format(value) for value in values) for values in (own, expected))
-    return "{}: has the {} ({}), its image ({}): draw it on its image's grid".format(path, what, own, expected)
+    return "{}: has the {} ({}), its image ({}): draw it on its image's grid".format(
+        path, what, ", ".join(own), ", ".join(expected)
+    )
