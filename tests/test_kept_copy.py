@@ -171,19 +171,6 @@ class TestKeep:
                 file.write(b"damaged")
         assert keep(cases, SETTINGS, directory) == first and len(unpacked) == 14
 
-    def test_copies_of_earlier_releases_are_found(self, cases, directory, prepared, monkeypatch):
-        with monkeypatch.context() as patch:
-            # Which knew the bytes of the files alone.
-            patch.setattr(kept_copy, "hash_of", kept_copy._hash_of_file)
-            first = keep(cases, SETTINGS, directory)
-        assert [one.content for one in first] == [one.former for one in first]
-        again = keep(cases, SETTINGS, directory)
-        assert len(prepared) == len(cases)
-        assert [(one.image, one.label, one.former) for one in again] == [
-            (one.image, one.label, one.former) for one in first
-        ]
-        assert not {one.content for one in again} & {one.content for one in first}
-
 
 class TestKeepInTurn:
     def test_hands_out_what_keep_returns(self, cases, directory, prepared):
