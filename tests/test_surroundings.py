@@ -69,6 +69,12 @@ def test_the_estimator_does_not_see_tf_config(value, monkeypatch, capsys):
     assert "TF_CONFIG is left out of account" in capsys.readouterr().out
 
 
+def test_an_interpreter_without_docstrings(task, tmp_path):
+    arguments = ["--exec_mode", "train", "--data_dir", task, "--model_dir", tmp_path, *SMALLEST]
+    finished = run_main(*arguments, environment={"PYTHONOPTIMIZE": "2"})
+    assert finished.status == 2 and finished.errors.startswith("main.py: error: PYTHONOPTIMIZE=2, or python -OO, ")
+
+
 class TestStreams:
     @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
     def test_a_closed_one_is_like_dev_null(self, closed, task, tmp_path):
@@ -81,6 +87,18 @@ class TestStreams:
 
     def test_where_an_error_cannot_be_told_the_status_does(self):
         assert in_shell("2>&-", command(["--exec_mode", "nonsense"])).returncode == 2
+
+    def test_a_full_one_for_progress_takes_nothing_from_the_work(self, task, tmp_path):
+        output = str(tmp_path / "found.json")
+        finished = in_shell("2>/dev/full", command(["--exec_mode", "check", "--data_dir", task, "--output", output]))
+        assert finished.returncode == 0 and os.path.getsize(output)
+
+
+def test_a_working_directory_that_is_gone(tmp_path):
+    script = 'mkdir "$1" && cd "$1" && rmdir "$1" && shift && exec "$@" --data_dir task'
+    arguments = ["bash", "-c", script, "bash", str(tmp_path / "gone")] + command(["--exec_mode", "train"])
+    finished = subprocess.run(arguments, stderr=subprocess.PIPE, universal_newlines=True, stdin=subprocess.DEVNULL)
+    assert_one_line(finished, "the folder in which this command was given is gone")
 
 
 class TestPackages:

@@ -4,8 +4,10 @@
 """
 
 import os
+import sys
 
 from utils import launch
+from utils.errors import UserError
 from utils.progress import say
 
 
@@ -27,7 +29,14 @@ def threads(params):
 
 
 def configure(params):
-    """Set what the params ask for, and what keeps the terminal readable; a user's own value wins."""
+    """Set what the params ask for, and what keeps the terminal readable; a user's own value wins.
+
+    Raises UserError for an interpreter in which TensorFlow cannot be loaded.
+    """
+    if sys.flags.optimize > 1:
+        raise UserError(
+            "PYTHONOPTIMIZE=2, or python -OO, takes away texts that TensorFlow reads: use 1, or -O, at most"
+        )
     defaults = {"TF_CPP_MIN_LOG_LEVEL": "2"}
     # Builds with oneDNN over OpenMP (intel-tensorflow 1.15) take their threads from here; their workers
     # otherwise spin for 200 ms after each operation and starve the other thread pool.

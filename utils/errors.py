@@ -24,7 +24,9 @@ class CannotWrite(UserError):
 
 def refuse(program, error, lines=True):
     """Says what is wrong; returns the exit status for it. Without ``lines`` an error of several lines stands on one."""
-    print("{}: error: {}".format(program, printable(error, lines)), file=sys.stderr)
+    # Where even that cannot be written, the status tells.
+    with contextlib.suppress(OSError):
+        print("{}: error: {}".format(program, printable(error, lines)), file=sys.stderr, flush=True)
     return 2
 
 

@@ -190,7 +190,9 @@ class _LineForm:
             duration,
         ]
         line = time.strftime("%H:%M:%S ") + ", ".join(part for part in parts if part)
-        print(line, file=self._stream, flush=True)
+        # A full disk behind standard error takes nothing from the work.
+        with contextlib.suppress(OSError):
+            print(line, file=self._stream, flush=True)
 
 
 def _duration(seconds):

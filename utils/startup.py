@@ -53,9 +53,10 @@ def loading(program):
 
 
 def in_one_line(error):
-    """Return the UserError for a package that is missing or cannot be loaded, or for memory or threads that run out.
+    """Return the UserError for a package that is missing or cannot be loaded, and for what the system refuses.
 
-    Any other exception is returned as it is.
+    That is memory, threads, and files, among them a working directory that is gone. Any other exception is returned as
+    it is.
     """
     if isinstance(error, ModuleNotFoundError) and not _is_own(error.name):
         return UserError(_missing(error.name))
@@ -67,7 +68,18 @@ def in_one_line(error):
                 _interpreter(), _reason(error)
             )
         )
+    if isinstance(error, OSError):
+        return UserError(_refused(error))
     return error
+
+
+def _refused(error):
+    """What an OSError says, in one line."""
+    try:
+        os.getcwd()
+    except OSError:
+        return "the folder in which this command was given is gone: change to one that is there, and give it again"
+    return "{}: cannot go on: {}".format(error.filename or "the system", error.strerror or error)
 
 
 def _is_own(module):
