@@ -88,7 +88,7 @@ class TestPaper:
         assert (settings["padding"], settings["loss"], settings["augment_elastic_knots"]) == ("valid", "weighted_ce", 3)
         assert settings["input_shape"]["xyz".index(axis)] == 1
         kept = os.listdir(os.path.join(model_dir, "cache"))
-        (borders,) = {name.split(".", 1)[1] for name in kept} - {"image.npy", "label.npy", "content.npy"}
+        (borders,) = {name.split(".", 1)[1] for name in kept} - {"image.npy", "label.npy", "content.npy", "facts.npy"}
         assert borders == "borders.npy"
         assert all(np.isfinite(loss) for loss in losses(model_dir).values())
         assert len(os.listdir(os.path.join(model_dir, "eval"))) == HELD_OUT
