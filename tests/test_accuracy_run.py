@@ -38,7 +38,7 @@ class TestRuns:
         workers = "2" if importlib.util.find_spec("horovod") else "1"
         folder = str(tmp_path_factory.mktemp("accuracy") / "run")
         flags = ["--data_dir", model.data_dir, "--output", folder, "--gpus", workers, "--seconds", "3"]
-        flags += ["--train_epochs", "30", "--base_lr", "0.002", "--train_split", "0.7"] + list(TINY_NETWORK)
+        flags += ["--train_epochs", "45", "--base_lr", "0.002", "--train_split", "0.7"] + list(TINY_NETWORK)
         finished = subprocess.run(
             [sys.executable, SCRIPT] + flags, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
         )
