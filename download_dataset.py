@@ -5,16 +5,16 @@ import signal
 import sys
 from typing import NamedTuple
 
-from utils import startup
-from utils.errors import UserError, refuse
 from utils.plain_parser import PlainParser
-from utils.printable import printable
+from utils.system import startup
+from utils.system.errors import UserError, refuse
+from utils.system.printable import printable
 
 PROGRAM = "download_dataset.py"
 
 with startup.loading(PROGRAM):
     from utils import archives, downloads, phantom, phantom_stack
-    from utils.progress import Progress, say
+    from utils.system.progress import Progress, say
 
 MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com/{}.tar"
 GOOGLE_DRIVE = "https://drive.google.com/uc?id={}"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Trains V-Net or U-Net on a task of the Medical Segmentation Decathlon form, evaluates it, and predicts with it."""
 
-from utils import interruption, startup
-from utils.errors import UserError, refuse
+from utils.system import interruption, startup
+from utils.system.errors import UserError, refuse
 
 PROGRAM = "main.py"
 
@@ -28,9 +28,10 @@ def main(argv=None, program=PROGRAM, run=None):
 
 def _run(argv, run):
     # Here, so that a signal that comes while they load ends in one line too.
-    from utils import check, environment, job, launch, memory, params, run_lock
+    from utils import check, job, params, run_lock
     from utils.modes import CHECK, PLAN
     from utils.planning import plan
+    from utils.system import environment, launch, memory
 
     launch.refuse_leftovers()
     settings = params.from_command_line(argv)

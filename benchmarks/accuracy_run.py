@@ -18,7 +18,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from utils import startup
+from utils.system import startup
 
 PROGRAM = "accuracy_run.py"
 
@@ -27,11 +27,12 @@ with startup.loading(PROGRAM):
     from benchmarks.child import die_with_parent
     from examples import launching
     from examples.processes import descendants, in_words
-    from utils import environment, hardware, params, provenance
-    from utils.errors import UserError
-    from utils.files import read_json, write_json_atomically
+    from utils import params, provenance
     from utils.plain_parser import PlainParser
-    from utils.progress import say
+    from utils.system import environment, hardware
+    from utils.system.errors import UserError
+    from utils.system.files import read_json, write_json_atomically
+    from utils.system.progress import say
 
 NAME = "accuracy_run.json"
 RESULTS = os.path.join(registry.PROJECT, "results", "accuracy_run")

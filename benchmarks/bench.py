@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from utils import startup
+from utils.system import startup
 
 PROGRAM = "bench.py"
 
@@ -23,10 +23,11 @@ with startup.loading(PROGRAM):
     from benchmarks.network import Network
     from benchmarks.turns import Turns
     from examples import launching
-    from utils import hardware, provenance
-    from utils.errors import UserError
-    from utils.files import replace_on_success, write_json_atomically
+    from utils import provenance
     from utils.plain_parser import PlainParser
+    from utils.system import hardware
+    from utils.system.errors import UserError
+    from utils.system.files import replace_on_success, write_json_atomically
 
 NAME = "benchmark_speed"
 RESULTS = os.path.join(registry.PROJECT, "results", "speed")

@@ -14,7 +14,7 @@ from benchmarks import graphs
 from benchmarks.contender import Built
 from benchmarks.network import BASE_FILTERS, LEARNING_RATE, Network
 from benchmarks.ours import params_of
-from utils import environment
+from utils.system import environment
 
 
 def build(given, contender):

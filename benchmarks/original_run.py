@@ -10,9 +10,9 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import main
-from utils import interruption, launch
-from utils.errors import UserError
 from utils.flags import FLAGS
+from utils.system import interruption, launch
+from utils.system.errors import UserError
 
 PROGRAM = "original_run.py"
 # The hook that evaluates during training has this recipe's network.

@@ -7,9 +7,9 @@ import tempfile
 
 from benchmarks import graphs
 from benchmarks.contender import Built
-from utils import environment
-from utils.errors import UserError
 from utils.flags import FLAGS
+from utils.system import environment
+from utils.system.errors import UserError
 
 UNTRAINED = re.compile(r"(^|/)(global_step|moving_mean|moving_variance)$")
 

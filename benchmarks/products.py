@@ -3,7 +3,7 @@
 from benchmarks.contender import Built
 from benchmarks.network import Network
 from benchmarks.ours import params_of
-from utils import environment
+from utils.system import environment
 
 
 def build(given, contender):

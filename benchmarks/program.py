@@ -2,7 +2,7 @@
 
 import signal
 
-from utils.errors import UserError, refuse
+from utils.system.errors import UserError, refuse
 
 LATER = (signal.SIGTERM, signal.SIGHUP)
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks.contender import Built
 from benchmarks.network import BASE_FILTERS, BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, CLIP_NORM, LEARNING_RATE
-from utils.environment import available_cores
+from utils.system.environment import available_cores
 
 
 def build(given, contender):

@@ -3,7 +3,7 @@
 import torch
 
 from benchmarks.contender import Built
-from utils.environment import available_cores
+from utils.system.environment import available_cores
 
 
 def build(given, contender):

@@ -4,8 +4,8 @@ import fnmatch
 import os
 from typing import NamedTuple, Optional, Tuple
 
-from utils.environment import available_cores
-from utils.errors import UserError
+from utils.system.environment import available_cores
+from utils.system.errors import UserError
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TORCH_PYTHON = os.path.join(PROJECT, ".venv-torch", "bin", "python")

@@ -8,8 +8,9 @@ import sys
 from typing import List, NamedTuple, Optional, Tuple
 
 from examples import launching
-from utils import hardware, params, tasks
-from utils.errors import UserError, refuse
+from utils import params, tasks
+from utils.system import hardware
+from utils.system.errors import UserError, refuse
 
 MODES = ("train", "predict")
 BATCH_SIZES = (2, 8, 16, 32)

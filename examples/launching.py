@@ -9,12 +9,13 @@ import sys
 
 from examples.launcher_output import Relay
 from examples.processes import Process, in_words
-from utils import hardware, model_folder, recipes
-from utils.errors import UserError, refuse
+from utils import model_folder, recipes
 from utils.flags import FLAGS
 from utils.parser import build_parser as build_main_parser
 from utils.plain_parser import PlainParser
-from utils.progress import say
+from utils.system import hardware
+from utils.system.errors import UserError, refuse
+from utils.system.progress import say
 
 MAIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "main.py")
 HOROVODRUN = "horovodrun"

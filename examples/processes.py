@@ -12,8 +12,8 @@ import signal
 import subprocess
 import time
 
-from utils.errors import UserError
-from utils.interruption import SECONDS_OF_ONE_SIGNAL
+from utils.system.errors import UserError
+from utils.system.interruption import SECONDS_OF_ONE_SIGNAL
 
 FORWARDED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 SECONDS_TO_STOP = 15

@@ -1,6 +1,6 @@
 """The figures of a sweep as JSON and as Markdown tables."""
 
-from utils import hardware
+from utils.system import hardware
 
 PRECISIONS = {False: "FP32", True: "mixed precision"}
 NOT_APPLICABLE = "N/A"

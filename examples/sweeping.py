@@ -8,9 +8,9 @@ import time
 
 from examples import sweep_plots, sweep_report
 from examples.processes import Process, in_words
-from utils.errors import UserError
-from utils.files import read_json, replace_on_success, write_json_atomically
-from utils.progress import say
+from utils.system.errors import UserError
+from utils.system.files import read_json, replace_on_success, write_json_atomically
+from utils.system.progress import say
 
 NAME = "benchmark"
 OUT_OF_MEMORY = re.compile(

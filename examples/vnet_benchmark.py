@@ -6,7 +6,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from utils import startup
+from utils.system import startup
 
 with startup.loading("vnet_benchmark.py"):
     from examples import benchmarking

@@ -37,11 +37,11 @@ import download_dataset  # noqa: E402
 import main  # noqa: E402
 from examples import launching  # noqa: E402
 from utils import archives, grid, kept_copy, params, recipes, scans, stacks, tasks, volumes  # noqa: E402
-from utils.errors import UserError  # noqa: E402
 from utils.flags import FLAGS  # noqa: E402
 from utils.modes import CHECK, MODES, PLAN  # noqa: E402
 from utils.page import build  # noqa: E402
 from utils.parser import build_parser  # noqa: E402
+from utils.system.errors import UserError  # noqa: E402
 
 ARCHIVED = "Task99_Tiny"
 PREPARATION = {"resize_interpolator": "linear", "intensities": None, "classes": 3, "channels": 1}

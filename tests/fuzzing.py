@@ -20,8 +20,8 @@ from typing import Any, Callable, List, NamedTuple
 
 from fuzz_inputs import changed_bytes
 
-from utils.errors import UserError
-from utils.printable import printable
+from utils.system.errors import UserError
+from utils.system.printable import printable
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WATCHED = tuple(os.path.join(PROJECT, name) for name in ("utils", "examples", "download_dataset.py", "main.py"))

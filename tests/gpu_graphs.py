@@ -10,7 +10,7 @@ import json
 import os
 import sys
 
-from utils import environment
+from utils.system import environment
 
 PLACE = "/job:localhost/replica:0/task:0/device:"
 

@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import main
-from utils import environment, interruption
+from utils.system import environment, interruption
 
 # What is called: module, object within it or "", function.
 POINTS = {

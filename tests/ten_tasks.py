@@ -11,8 +11,8 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils.files import write_json_atomically
 from utils.phantom import coordinates, make_direction
+from utils.system.files import write_json_atomically
 from utils.warping import smooth_field
 
 LICENCE = "CC-BY-SA 4.0"

@@ -6,7 +6,7 @@ import pytest
 from archive_server import file_member, odd_member, tar_of
 
 from utils import archives
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 CONTENT = os.urandom(3 * archives.CHUNK_BYTES + 12345)
 TASK = "Task99_Tiny"

@@ -8,7 +8,7 @@ from benchmarks import figures, report
 from benchmarks.figures import Figures, Spread, spread
 from benchmarks.network import Network, trained_gflop
 from benchmarks.registry import Cell, cells, groups
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 SHAPE = Network()
 ORIGINAL, MIXED = Cell("original", "train", "2"), Cell("ours-mixed", "train", "2")

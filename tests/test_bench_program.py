@@ -7,7 +7,7 @@ import pytest
 from test_bench import PROJECT, python
 
 from benchmarks import program
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 KILLED = """
 import os, signal, sys

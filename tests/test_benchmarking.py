@@ -8,7 +8,7 @@ from launchers import Machine
 
 from examples import benchmarking
 from examples.benchmarking import Cell
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 FOLDERS = ["--data_dir", "task", "--model_dir", "model"]
 

@@ -295,7 +295,7 @@ class TestProblems:
         flags = "--sampling patch --input_shape 8 8 8 --downscale_blocks 1 --upscale_blocks 1".split()
         flags += "--spacing 1 1 1 --batch_size 1".split()
         assert found(own_task, *flags)[0] == 0
-        monkeypatch.setattr("utils.memory.limit", lambda: 4 * 200 * 8 * np.prod(size[:2]) // 2)
+        monkeypatch.setattr("utils.system.memory.limit", lambda: 4 * 200 * 8 * np.prod(size[:2]) // 2)
         status, _, told, _ = found(own_task, *flags)
         assert status == 2 and re.search("--spacing 1 1 1: .* would have .* voxels, which take at least", told[1])
 

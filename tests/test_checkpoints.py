@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from utils import checkpoints
-from utils.errors import UserError
+from utils.system.errors import UserError
 from utils.tf_runtime import tf
 
 

@@ -26,10 +26,10 @@ from command_line import (
 from full_disk import no_file_above, run_on_small_disk
 
 import main
-from utils.files import write_json_atomically
 from utils.hooks.training_hook import TrainingHook
 from utils.model_settings import load, runs, save
 from utils.run_record import combined
+from utils.system.files import write_json_atomically
 
 FULL = "No space left on device"
 

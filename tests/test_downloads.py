@@ -6,7 +6,7 @@ import pytest
 from archive_server import md5, serving
 
 from utils import downloads
-from utils.errors import UserError
+from utils.system.errors import UserError
 from utils.transfer import CHUNK_BYTES, MEGABYTE
 
 # Several chunks long, without a period that a misplaced part could hide in.

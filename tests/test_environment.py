@@ -5,7 +5,7 @@ import sys
 import pytest
 from command_line import PROJECT
 
-from utils import environment
+from utils.system import environment
 
 ALWAYS = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -73,7 +73,7 @@ class TestConfigure:
 
     def test_does_not_load_tensorflow(self):
         code = (
-            "import sys; from utils import environment;"
+            "import sys; from utils.system import environment;"
             "environment.configure({'threads': None, 'amp': True, 'xla': True, 'no_tf32': True, 'folds': 0});"
             "print(sorted(name for name in sys.modules if name.split('.')[0] in ('tensorflow', 'numpy')))"
         )
@@ -101,7 +101,7 @@ class TestThreads:
 
     def test_only_the_cores_this_process_may_use(self):
         code = (
-            "import os; from utils import environment;"
+            "import os; from utils.system import environment;"
             "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]);"
             "print(environment.available_cores(), environment.threads({'threads': None}))"
         )

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from utils.errors import UserError, last_line, refuse, together
+from utils.system.errors import UserError, last_line, refuse, together
 
 
 class TestRefuse:

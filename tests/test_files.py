@@ -6,8 +6,8 @@ import os
 import pytest
 from full_disk import no_file_above
 
-from utils.errors import CannotWrite, UserError
-from utils.files import read_json, replace_on_success, write_json_atomically
+from utils.system.errors import CannotWrite, UserError
+from utils.system.files import read_json, replace_on_success, write_json_atomically
 
 
 class TestReplaceOnSuccess:

@@ -2,12 +2,12 @@ import re
 
 import pytest
 
-from utils.errors import UserError
 from utils.flag import shown
 from utils.flag_values import SWITCH
 from utils.flags import FLAGS, GROUPS
 from utils.parser import build_parser
 from utils.recipes import named
+from utils.system.errors import UserError
 
 REFERENCE_FLAGS = (
     "exec_mode data_normalization activation resize_interpolator loss normalization_layer pooling upsampling seed "

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from utils.folders import folder_on_success
+from utils.system.folders import folder_on_success
 
 
 class TestFolderOnSuccess:

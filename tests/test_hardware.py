@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from utils import hardware
+from utils.system import hardware
 
 LISTING = """GPU 0: Tesla V100-SXM2-16GB (UUID: GPU-0f)
 GPU 1: Tesla V100-SXM2-16GB (UUID: GPU-1f)

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from utils import interruption
-from utils.interruption import Interrupted
+from utils.system import interruption
+from utils.system.interruption import Interrupted
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SIGNALS = sorted(interruption.TOLD)
@@ -124,7 +124,7 @@ class TestReport:
 # Does not end by itself: no handler of Python's runs while it is at its deed, or what is raised is lost.
 DEAF = """
 import hashlib, time
-from utils import interruption
+from utils.system import interruption
 interruption.SECONDS_TO_END = {seconds}
 with interruption.handled("program"):
     interruption.put_off({put_off})

@@ -8,9 +8,9 @@ from synthetic import SHAPE, SPACING, image_of, scan, write_image
 
 from utils import kept_copy, large_scans
 from utils.border_weights import border_weights
-from utils.errors import UserError
 from utils.kept_copy import keep, keep_in_turn
 from utils.preprocessing import prepare_case
+from utils.system.errors import UserError
 from utils.tasks import Case
 
 SETTINGS = {

@@ -28,7 +28,7 @@ from command_line import (
 )
 
 from utils import checkpoints
-from utils.environment import available_cores
+from utils.system.environment import available_cores
 from utils.training_log import read_epochs
 
 KILLED_MAIN = os.path.join(PROJECT, "tests", "killed_main.py")

@@ -13,7 +13,7 @@ from command_line import PROJECT, QUICK_START, SMALLEST, TINY, checkpoint_steps,
 from launchers import process_of_rank
 from test_kills import SECONDS_TO_SAVE, assert_nothing_wrong, values
 
-from utils.environment import available_cores
+from utils.system.environment import available_cores
 
 pytest.importorskip("horovod.tensorflow", reason="Horovod is not installed; `make test` installs it")
 

@@ -12,7 +12,7 @@ import pytest
 from launchers import PROJECT, Machine
 
 from examples import launching
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 MAIN = os.path.join(PROJECT, "main.py")
 FOLDERS = ("--data_dir", "no_such_task", "--model_dir", "no_such_model")

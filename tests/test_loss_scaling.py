@@ -16,7 +16,7 @@ from utils.augmentation import Augmentation
 from utils.checkpoints import step_of
 from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.training_hook import TrainingHook
-from utils.progress import Progress
+from utils.system.progress import Progress
 from utils.tf_runtime import scale_loss, tf
 from utils.unfinished import Unfinished
 from utils.workers import Workers

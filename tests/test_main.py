@@ -19,7 +19,7 @@ from command_line import (
 
 import main
 from utils import job, run_lock
-from utils.progress import say
+from utils.system.progress import say
 
 LOADED = "TensorFlow was loaded"
 

@@ -8,9 +8,9 @@ from command_line import read_image, voxels
 from synthetic import DIRECTIONS, SPACING, blob, grid_of, image_of, write_image
 
 from utils import fitting, geometry
-from utils.errors import UserError
 from utils.masks import MaskWriter, mask_path
 from utils.surface_scores import surface_scores
+from utils.system.errors import UserError
 from utils.tasks import Case
 from utils.uncertainty import Uncertainty
 

@@ -9,8 +9,8 @@ import pytest
 from command_line import make_task, read_description, write_description
 from synthetic import raw_nifti, scan
 
-from utils import memory
-from utils.errors import UnusableFile, UserError
+from utils.system import memory
+from utils.system.errors import UnusableFile, UserError
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -29,7 +29,7 @@ class TestLimit:
 
     def test_resource_limits_count(self):
         allowed = 1 << 31
-        code = "from utils import memory; print(memory.limit())"
+        code = "from utils.system import memory; print(memory.limit())"
         found = subprocess.check_output(
             [sys.executable, "-c", code],
             cwd=PROJECT,
@@ -87,7 +87,8 @@ class TestRefusal:
 CHECK_WITH_LITTLE = """
 import resource, sys
 import main
-from utils import check, environment, job, params, run_lock
+from utils import check, job, params, run_lock
+from utils.system import environment
 with open("/proc/self/status") as file:
     taken = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmSize"))
 allowed = taken + int(sys.argv[2])

@@ -4,9 +4,9 @@ import os
 import pytest
 
 from utils import model_settings
-from utils.errors import UserError
 from utils.model_settings import LEARNED_SETTINGS, MODEL_SETTINGS, RUN_SETTINGS, TASK_SETTINGS
 from utils.params import from_command_line
+from utils.system.errors import UserError
 
 TASK = {
     "task": "Hippocampus",

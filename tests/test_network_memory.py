@@ -1,7 +1,8 @@
 import pytest
 
-from utils import job, memory, network_memory, tasks
-from utils.errors import UserError
+from utils import job, network_memory, tasks
+from utils.system import memory
+from utils.system.errors import UserError
 
 CASES = tuple(tasks.Case("case_{}".format(number), "image", "label") for number in range(4))
 

@@ -1,7 +1,7 @@
 import pytest
 
-from utils.errors import UserError
 from utils.params import from_command_line
+from utils.system.errors import UserError
 
 
 @pytest.fixture

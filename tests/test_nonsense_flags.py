@@ -110,7 +110,7 @@ class TestTooLargeForAnyMachine:
     )
     def test_is_refused_with_figures(self, task, tmp_path, capsys, flags, told, monkeypatch):
         # There are larger machines.
-        monkeypatch.setattr("utils.memory.limit", lambda: 64 * 10**9)
+        monkeypatch.setattr("utils.system.memory.limit", lambda: 64 * 10**9)
         assert main.main(["--data_dir", task, "--model_dir", str(tmp_path / "model")] + flags.split()) == 2
         errors = capsys.readouterr().err
         assert re.search(told, errors), errors

@@ -15,7 +15,7 @@ from shared_model import copy_of
 from synthetic import DIRECTIONS, affine, blob, grid_of, image_of, raw_nifti, scan, written
 
 import main
-from utils.errors import UserError
+from utils.system.errors import UserError
 from utils.volumes import read_channels
 
 NOBODY = 65534

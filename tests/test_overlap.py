@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from utils.overlap import overlapped
+from utils.system.thread_pool import overlapped
 
 
 class TestBasic:

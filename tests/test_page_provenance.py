@@ -6,9 +6,9 @@ import pytest
 from pages import STRUCTURES, evaluated_model, write_json
 
 from utils import model_settings
-from utils.errors import UserError
 from utils.page.build import write
 from utils.provenance import about_run
+from utils.system.errors import UserError
 
 
 def test_what_the_model_was_made_with(tmp_path):

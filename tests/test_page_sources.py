@@ -4,8 +4,8 @@ import os
 import pytest
 from pages import STRUCTURES, evaluated_model, evaluation_of, write_json
 
-from utils.errors import UserError
 from utils.page import build, sources
+from utils.system.errors import UserError
 
 
 def written(tmp_path, name, value):

@@ -5,11 +5,12 @@ import sys
 
 import pytest
 
-from utils import launch, model_folder, model_settings, params
-from utils.errors import UserError
+from utils import model_folder, model_settings, params
 from utils.flags import FLAGS
 from utils.model_settings import FIRST_SETTINGS, FREE_SETTINGS, MODEL_SETTINGS, RUN_SETTINGS, TASK_SETTINGS
 from utils.params import from_command_line
+from utils.system import launch
+from utils.system.errors import UserError
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

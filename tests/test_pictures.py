@@ -9,8 +9,8 @@ from matplotlib.image import imread
 from training_logs import epoch, write_log
 
 from utils import pictures, slices
-from utils.errors import UserError
 from utils.pictures import case_picture, training_curves
+from utils.system.errors import UserError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SHAPE = (20, 31, 14)

@@ -1,7 +1,7 @@
 import pytest
 
-from utils.errors import UserError
 from utils.plain_parser import PlainParser
+from utils.system.errors import UserError
 
 
 @pytest.fixture

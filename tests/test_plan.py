@@ -8,9 +8,10 @@ import ten_tasks
 from command_line import make_task, read_description, read_json, run_main, succeed_here, write_description
 
 import main
-from utils import memory, phantom_stack, tasks
+from utils import phantom_stack, tasks
 from utils.parser import build_parser
 from utils.planning import network_cost, proposal, trial
+from utils.system import memory
 
 REFERENCE = ("--recipe", "reference")
 FORMS = {form.folder: form for form in ten_tasks.FORMS}

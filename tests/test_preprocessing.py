@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from synthetic import SHAPE, SPACING, blob, image_of, raw_nifti, scan, write_image, written
 
-from utils.errors import UserError
 from utils.geometry import resample_image, resample_label
 from utils.normalization import zscore
 from utils.preprocessing import check_memory, cropped_share, prepare_case, prepare_image
+from utils.system.errors import UserError
 from utils.tasks import Case
 from utils.volumes import to_array
 
@@ -141,7 +141,7 @@ class TestCroppedShare:
 
 class TestMemory:
     def check(self, monkeypatch, limit, **changes):
-        monkeypatch.setattr("utils.memory.limit", lambda: limit)
+        monkeypatch.setattr("utils.system.memory.limit", lambda: limit)
         at_spacing = settings(fit="spacing", spacing=(1.0, 1.0, 1.0), input_shape=(None,) * 3)
         check_memory("scan.nii.gz", (100, 90, 40), (2.0, 1.0, 1.0), dict(at_spacing, **changes))
 

@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from utils.printable import is_printable, printable
+from utils.system.printable import is_printable, printable
 
 UNPRINTABLE = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) in ("Cc", "Cs", "Zl", "Zp")]
 TURNING = list("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

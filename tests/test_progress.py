@@ -8,7 +8,7 @@ import termios
 
 import pytest
 
-from utils.progress import Progress, say
+from utils.system.progress import Progress, say
 
 
 class Terminal(io.StringIO):

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from utils.errors import UserError
 from utils.report import MEASURES, CaseScores, format_table, summarise, write_csv, write_json
+from utils.system.errors import UserError
 
 STRUCTURES = ("Anterior", "Posterior")
 NAN = float("nan")

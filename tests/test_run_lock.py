@@ -12,7 +12,7 @@ import pytest
 from command_line import PROJECT
 
 from utils import run_lock
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 HOLDING = """
 import sys, time
@@ -146,7 +146,7 @@ class TestOneAtATime:
         code = """
 import os, sys, time
 from utils import run_lock
-from utils.errors import UserError
+from utils.system.errors import UserError
 params = dict(model_dir=sys.argv[1], cache_dir=sys.argv[1] + "/cache", folds=0, benchmark=False)
 end, held = time.monotonic() + 1.0, 0
 while time.monotonic() < end:

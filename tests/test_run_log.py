@@ -4,7 +4,7 @@ import pytest
 
 import dllogger
 from utils import report, run_log
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 STRUCTURES = ["Upper", "Lower"]
 PARAMS = {"batch_size": 2, "base_lr": 0.001, "data_dir": None}

@@ -6,8 +6,8 @@ import pytest
 import SimpleITK as sitk
 from synthetic import DIRECTIONS, grid_of, image_of, raw_nifti, scan, write_image
 
-from utils.errors import UserError
 from utils.scan_grid import GEOMETRY_KEY
+from utils.system.errors import UserError
 from utils.volumes import read_channels, read_grid, write_mask
 
 

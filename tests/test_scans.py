@@ -6,8 +6,8 @@ from stack_tasks import SHAPE, grey, saved, stack_task, truth
 from synthetic import grid_of, image_of, scan, write_image
 
 from utils import fitting, scans, volumes
-from utils.errors import CannotWrite, UnusableFile
 from utils.preprocessing import check_scan, prepare_case
+from utils.system.errors import CannotWrite, UnusableFile
 from utils.tasks import Case, Pages, read_task
 from utils.volumes import to_array
 
@@ -200,6 +200,6 @@ class TestBadInput:
                 read(case)
 
     def test_more_pages_than_memory(self, task, monkeypatch):
-        monkeypatch.setattr("utils.memory.limit", lambda: 4 * 7 * 5 * 3 - 1)
+        monkeypatch.setattr("utils.system.memory.limit", lambda: 4 * 7 * 5 * 3 - 1)
         with pytest.raises(UnusableFile, match=r"test-volume(\.tif)?: its (3 pages of 7 x 5|7 x 5 x 3) pixels need"):
             scans.read_channels(task.test[0])

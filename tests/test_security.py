@@ -19,9 +19,9 @@ import download_dataset
 import main
 from examples import launching
 from utils import data_loader, kept_copy
-from utils.errors import refuse
 from utils.page import build
-from utils.printable import printable
+from utils.system.errors import refuse
+from utils.system.printable import printable
 from utils.tasks import Case
 
 OURS = sources(*PLACES + ["images/*.py"])

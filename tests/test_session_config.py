@@ -3,7 +3,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from utils import environment, hardware, session_config, tf_runtime
+from utils import session_config, tf_runtime
+from utils.system import environment, hardware
 from utils.tf_runtime import RUNTIME, tf
 from utils.workers import Workers
 

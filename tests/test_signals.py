@@ -9,8 +9,9 @@ import pytest
 from command_line import TINY, read_json
 
 import main
-from utils import data_loader, interruption, kept_copy
+from utils import data_loader, kept_copy
 from utils.masks import MaskWriter
+from utils.system import interruption
 
 TOLD = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 

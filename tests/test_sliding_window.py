@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from utils import sliding_window
-from utils.errors import CannotWrite
 from utils.sliding_window import Stitched, cut, importance, inside, shares, starts, windows
+from utils.system.errors import CannotWrite
 
 # Volume, patch: larger along all axes, along some, along none; odd and even.
 SHAPES = [

@@ -1,6 +1,5 @@
 import pytest
 
-from utils.errors import UserError
 from utils.split import (
     changed_contents,
     check_stored_split,
@@ -10,6 +9,7 @@ from utils.split import (
     write_contents,
     write_split,
 )
+from utils.system.errors import UserError
 
 # As numpy's frozen legacy generator gives it, on numpy 1.18 and 1.26 alike.
 HELD_OUT_OF_20 = ["case_000", "case_003", "case_012", "case_015"]

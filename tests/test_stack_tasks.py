@@ -10,7 +10,7 @@ from command_line import run_here
 from stack_tasks import SHAPE, grey, saved, stack_task, truth
 from synthetic import image_of, scan, write_image
 
-from utils.errors import UserError
+from utils.system.errors import UserError
 from utils.tasks import Pages, cases_of_images, read_task
 
 

@@ -11,7 +11,6 @@ from command_line import PROJECT
 from PIL import Image
 from stack_tasks import SHAPE, content_of_image, grey, saved, tiled, truth
 
-from utils.errors import UnusableFile, UserError
 from utils.label_values import take_rounded
 from utils.stacks import (
     Page,
@@ -26,6 +25,7 @@ from utils.stacks import (
     write_masks,
     write_stack,
 )
+from utils.system.errors import UnusableFile, UserError
 from utils.tiff_header import check_file
 from utils.volumes import to_array
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 from command_line import PROJECT, SMALLEST, command, make_task, run_main, succeed
 
-from utils import environment, launch, startup
-from utils.errors import UserError
+from utils.system import environment, launch, startup
+from utils.system.errors import UserError
 
 JUPYTER = "module://matplotlib_inline.backend_inline"
 CHIEF_ELSEWHERE = '{"cluster": {"chief": ["far.example:2222"], "worker": ["a.example:1"]}, "task": {"type": "worker"}}'

@@ -2,14 +2,14 @@ import os
 import subprocess
 import sys
 
-from utils.files import replace_on_success
-from utils.temporary import remove_leftovers, temporary_name
+from utils.system.files import replace_on_success
+from utils.system.temporary_files import remove_leftovers, temporary_name
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Begins a file and a folder in the given one, says their names, and waits to be killed.
 BEGINS = """
 import os, sys
-from utils.temporary import temporary_name
+from utils.system.temporary_files import temporary_name
 names = [temporary_name(".table.csv"), temporary_name(".saving")]
 open(os.path.join(sys.argv[1], names[0]), "w").close()
 os.makedirs(os.path.join(sys.argv[1], names[1], "within"))

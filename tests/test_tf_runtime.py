@@ -99,7 +99,7 @@ class TestOnlyModule:
 class TestImport:
     def test_is_silent_once_the_environment_is_configured(self):
         finished = run(
-            "from utils import environment;"
+            "from utils.system import environment;"
             "environment.configure({'threads': 1, 'amp': False, 'xla': False, 'no_tf32': False, 'folds': 0});"
             "from utils.tf_runtime import tf;"
             "print(tf.Session().run(tf.constant(3)))"

@@ -7,7 +7,7 @@ from training_sessions import summaries_in, training_session
 
 from utils.augmentation import Augmentation
 from utils.hooks.training_hook import TrainingHook, write_scalars
-from utils.progress import Progress
+from utils.system.progress import Progress
 from utils.tf_runtime import tf
 from utils.unfinished import Unfinished
 from utils.workers import Workers

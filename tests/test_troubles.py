@@ -3,8 +3,8 @@ import os
 
 import pytest
 
+from utils.system.tf_errors import told
 from utils.tf_runtime import tf
-from utils.troubles import told
 
 FULL = os.strerror(errno.ENOSPC)
 

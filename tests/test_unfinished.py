@@ -4,7 +4,7 @@ import os
 import pytest
 from command_line import checkpoint_steps, succeed_here
 
-from utils.errors import UserError
+from utils.system.errors import UserError
 from utils.unfinished import Unfinished, from_note
 
 

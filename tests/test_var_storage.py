@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from utils.errors import UserError
+from utils.system.errors import UserError
 from utils.tf_runtime import tf
 from utils.var_storage import averaged_weights_scope, frozen_weights_scope, master_weights_scope
 

@@ -8,8 +8,8 @@ import pytest
 import SimpleITK as sitk
 from synthetic import DIRECTIONS, SHAPE, affine, grid_of, image_of, raw_nifti, scan, write_image, written
 
-from utils.errors import UserError
 from utils.label_values import take_rounded
+from utils.system.errors import UserError
 from utils.volumes import read_channels, read_grid, read_label, to_array, write_mask
 
 

@@ -6,11 +6,11 @@ Dimensions: N cases in a batch; X, Y, Z voxels along the image's axes; C input c
 import platform
 import sys
 
-from utils import hardware
 from utils.data_loader import Volumes
-from utils.environment import threads
 from utils.hooks.profiling_hook import PERCENTILES
 from utils.model_settings import MODEL_SETTINGS, RUN_SETTINGS
+from utils.system import hardware
+from utils.system.environment import threads
 from utils.tf_runtime import tf, version
 
 # Beside those of the network, the settings that a speed depends on.

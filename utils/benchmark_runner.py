@@ -7,11 +7,12 @@ import tempfile
 import numpy as np
 
 from model.model_fn import probabilities_of
-from utils import benchmark, data_loader, hardware
-from utils.files import write_json_atomically
+from utils import benchmark, data_loader
 from utils.hooks.profiling_hook import ProfilingHook
 from utils.runner import Runner
 from utils.session_config import cpu_session_config
+from utils.system import hardware
+from utils.system.files import write_json_atomically
 from utils.tf_runtime import tf
 
 # Variables that begin as zeros or ones.

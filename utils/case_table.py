@@ -8,7 +8,7 @@ import csv
 
 import numpy as np
 
-from utils.files import replace_on_success
+from utils.system.files import replace_on_success
 
 # Spreadsheets take text that begins so for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

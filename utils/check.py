@@ -3,12 +3,12 @@
 from utils import findings, fitting, grid, network_memory, tasks
 from utils.check_summary import summary_lines
 from utils.check_table import table_lines
-from utils.errors import UserError
 from utils.feeding import feeding_of
-from utils.files import write_json_atomically
 from utils.job import Job, refuse_stacks
 from utils.preprocessing import check_memory, settings_of
-from utils.progress import say_lines
+from utils.system.errors import UserError
+from utils.system.files import write_json_atomically
+from utils.system.progress import say_lines
 
 CROPPED = "structures reach beyond the network's input"
 

@@ -5,7 +5,7 @@ import collections
 import numpy as np
 
 from utils import image_facts
-from utils.memory import by_axis
+from utils.system.memory import by_axis
 
 BACKGROUND = "background"
 

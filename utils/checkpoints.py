@@ -12,10 +12,10 @@ import os
 import re
 import shutil
 
-from utils.errors import UserError
-from utils.files import read_json, replace_on_success
-from utils.progress import say
-from utils.temporary import temporary_name
+from utils.system.errors import UserError
+from utils.system.files import read_json, replace_on_success
+from utils.system.progress import say
+from utils.system.temporary_files import temporary_name
 from utils.tf_runtime import tf
 
 LIST = "checkpoint"

@@ -4,9 +4,9 @@ Each fold is a run of its own, by one worker, in a folder of its own in ``model_
 """
 
 from utils import ct_intensities, model_folder, model_settings
-from utils.interruption import Interrupted, put_off
-from utils.progress import headed
 from utils.runner import Runner
+from utils.system.interruption import Interrupted, put_off
+from utils.system.progress import headed
 
 
 class CrossValidation(Runner):

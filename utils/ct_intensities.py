@@ -8,11 +8,12 @@ of 0 and a standard deviation of 1 by theirs (Isensee et al. 2021, nnU-Net). C: 
 import numpy as np
 import SimpleITK as sitk
 
-from utils import memory, scans
-from utils.errors import UserError, attempted
+from utils import scans
 from utils.foreground import some_voxels
-from utils.overlap import overlapped
 from utils.preprocessing import check_scan
+from utils.system import memory
+from utils.system.errors import UserError, attempted
+from utils.system.thread_pool import overlapped
 
 PERCENTILES = (0.5, 99.5)
 # Voxels of structures that are looked at, of all cases and of one; of so many cases that the first is too few for,

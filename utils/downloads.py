@@ -10,8 +10,8 @@ import time
 
 import requests
 
-from utils.errors import UserError
-from utils.printable import printable
+from utils.system.errors import UserError
+from utils.system.printable import printable
 from utils.transfer import CHUNK_BYTES, MEGABYTE, byte_progress, check_room, one_line
 
 # When a connection breaks, what of a chunk has arrived is lost: small ones bring slow lines forward.

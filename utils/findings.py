@@ -8,13 +8,14 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils import ct_intensities, image_facts, label_values, memory, tasks
-from utils.environment import threads
-from utils.errors import UserError, unusable
-from utils.overlap import overlapped
+from utils import ct_intensities, image_facts, label_values, tasks
 from utils.preprocessing import check_scan
-from utils.progress import Progress
 from utils.scans import axes_of, is_stack, read_channels, read_label, turn_of
+from utils.system import memory
+from utils.system.environment import threads
+from utils.system.errors import UserError, unusable
+from utils.system.progress import Progress
+from utils.system.thread_pool import overlapped
 
 TRAINING, TEST = "training", "test"
 ROUNDED = "label of values that are rounded to whole numbers"

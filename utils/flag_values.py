@@ -3,7 +3,7 @@
 import math
 from typing import Any, Callable, NamedTuple
 
-from utils.printable import is_printable
+from utils.system.printable import is_printable
 
 LARGEST_COUNT = 10**6
 LARGEST_SEED = 2**31 - 1

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from utils import memory, network_params, shapes
-from utils.errors import UserError, unusable
+from utils import network_params, shapes
 from utils.flag import shown
 from utils.flag_values import SPACINGS
 from utils.scans import read_grid
+from utils.system import memory
+from utils.system.errors import UserError, unusable
 
 # Two float32 activations of 16 channels at full resolution alone are 2 GB of these, in training.
 MOST_VOXELS = 2**24

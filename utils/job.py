@@ -3,14 +3,15 @@
 import os
 from typing import Any, Dict, NamedTuple, Tuple
 
-from utils import grid, launch, model_folder, model_settings, network_memory, split, tasks
-from utils.errors import UserError
-from utils.files import RESTORE
+from utils import grid, model_folder, model_settings, network_memory, split, tasks
 from utils.model_settings import SCANS, STACKS
 from utils.modes import EVALUATION_MODES, PREDICTION_MODES, TRAINING_MODES
 from utils.network_flags import UNET
 from utils.params import binding_settings
 from utils.scans import is_stack
+from utils.system import launch
+from utils.system.errors import UserError
+from utils.system.files import RESTORE
 from utils.tasks import Case
 
 

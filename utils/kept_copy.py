@@ -10,17 +10,17 @@ import numpy as np
 
 from utils import foreground, image_facts
 from utils.border_weights import border_weights
-from utils.environment import share_of_cores
-from utils.errors import CannotWrite, UserError, attempted, unusable
-from utils.files import replace_on_success
 from utils.fitting import shape_before_padding
 from utils.image_facts import Facts
 from utils.large_scans import in_turn
-from utils.memory import voxels
 from utils.nifti_header import HeaderError, hash_of
-from utils.overlap import overlapped
 from utils.preprocessing import SETTINGS, check_scan, cropped_share, prepare_case
 from utils.scans import content_of, is_stack, read_grid
+from utils.system.environment import share_of_cores
+from utils.system.errors import CannotWrite, UserError, attempted, unusable
+from utils.system.files import replace_on_success
+from utils.system.memory import voxels
+from utils.system.thread_pool import overlapped
 from utils.tasks import Case
 
 # To be raised whenever preprocessing gives other arrays for the same files and settings.

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 
-from utils.errors import UnusableFile
+from utils.system.errors import UnusableFile
 
 NEAR = 1e-3
 MOST_CLASSES = 256

@@ -12,8 +12,8 @@ import SimpleITK as sitk
 from utils import fitting, predictions, report, scans, scores
 from utils.components import clear_smaller_parts
 from utils.large_scans import in_turn
-from utils.progress import say
 from utils.surface_scores import SurfaceScores, surface_scores
+from utils.system.progress import say
 from utils.uncertainty import Uncertainty
 from utils.volumes import to_array
 

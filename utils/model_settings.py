@@ -3,12 +3,12 @@
 import os
 
 from utils import recipes
-from utils.errors import UserError
-from utils.files import RESTORE, read_json, write_json_atomically
 from utils.flag_values import NUMBER
 from utils.flags import FLAGS
 from utils.network_params import PATCH, PATCH_FLAGS, SHAPES
 from utils.normalization import clipped_channels
+from utils.system.errors import UserError
+from utils.system.files import RESTORE, read_json, write_json_atomically
 
 FILE_NAME = "params.json"
 

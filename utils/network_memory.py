@@ -1,10 +1,10 @@
 """Whether the network can fit in memory at the shape and batch size that are asked for: a bound from below."""
 
-from utils import hardware, memory
 from utils.flag import shown
 from utils.modes import uses_held_out
 from utils.network_flags import UNET
 from utils.network_params import filters, seen_shape
+from utils.system import hardware, memory
 
 # In training, what a layer gives and its gradient are there at the same time.
 COPIES_IN_TRAINING = 2

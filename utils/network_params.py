@@ -2,10 +2,10 @@
 
 from model.mirroring import input_size
 from model.vnet_filters import BASE_FILTERS
-from utils.errors import UserError
 from utils.flag import shown
 from utils.modes import PLAN
 from utils.network_flags import OWN_FLAGS, UNET
+from utils.system.errors import UserError
 
 SHAPES = ("input_shape", "crop_shape")
 PATCH = "patch"

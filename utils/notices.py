@@ -6,8 +6,8 @@ Files that cannot be read are left out: whoever needs all of them tells what is 
 import numpy as np
 
 from utils import fitting, image_facts, scans
-from utils.errors import UserError, attempted
-from utils.memory import by_axis
+from utils.system.errors import UserError, attempted
+from utils.system.memory import by_axis
 
 NAMED = 3
 # A little less than ten, as headers have six digits or so.

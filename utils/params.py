@@ -2,8 +2,7 @@
 
 import os
 
-from utils import launch, network_params, recipes
-from utils.errors import UserError
+from utils import network_params, recipes
 from utils.flag import shown
 from utils.model_folder import checkpoint_folders, has_checkpoint, model_folders, trained_settings
 from utils.model_settings import (
@@ -17,6 +16,8 @@ from utils.model_settings import (
 )
 from utils.modes import BENCHMARK_MODES, EVALUATION_MODES, LOOKING_MODES, PLAN, PREDICTION_MODES, TRAINING_MODES
 from utils.parser import build_parser
+from utils.system import launch
+from utils.system.errors import UserError
 
 # Flags that need another: what they belong to, the modes where that may be left out, and whether benchmarks have them.
 NEEDS = {

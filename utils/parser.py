@@ -3,13 +3,13 @@
 import argparse
 import difflib
 
-from utils.errors import UserError
 from utils.flag import shown
 from utils.flag_values import SWITCH
 from utils.flags import FLAGS, GROUPS
 from utils.plain_parser import PlainParser
-from utils.printable import printable
 from utils.recipes import named
+from utils.system.errors import UserError
+from utils.system.printable import printable
 
 MOST_MEANT = 5
 

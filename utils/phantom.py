@@ -15,9 +15,9 @@ from typing import NamedTuple, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils.errors import UserError
-from utils.files import read_json, write_json_atomically
-from utils.folders import folder_on_success
+from utils.system.errors import UserError
+from utils.system.files import read_json, write_json_atomically
+from utils.system.folders import folder_on_success
 from utils.warping import rotation
 
 TASK_NAME = "Task00_Phantom"

@@ -4,10 +4,10 @@ import functools
 
 import numpy as np
 
-from utils.errors import UserError
-from utils.files import replace_on_success
 from utils.plotting import Figure, FigureCanvasAgg, Line2D, MaxNLocator
 from utils.slices import PLANES, colour_of, cut, grey_window, middle_of
+from utils.system.errors import UserError
+from utils.system.files import replace_on_success
 from utils.training_log import DICE_PREFIX, mean_epochs
 
 SIZE_INCHES = (12.0, 4.5)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 OF_ARGUMENT = "argument "
 

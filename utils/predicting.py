@@ -3,15 +3,16 @@
 import collections
 
 from model.averaging import mirrorings
-from utils import data_loader, memory
-from utils.environment import threads
-from utils.errors import CannotWrite, UnusableFile, UserError, attempted
+from utils import data_loader
 from utils.feeding import items_of, put_together
 from utils.kept_copy import keep_in_turn
-from utils.overlap import overlapped
 from utils.prediction_batch import prediction_batch_size
+from utils.system import memory
+from utils.system.environment import threads
+from utils.system.errors import CannotWrite, UnusableFile, UserError, attempted
+from utils.system.tf_errors import told
+from utils.system.thread_pool import overlapped
 from utils.tf_runtime import gpus, tf
-from utils.troubles import told
 
 
 def batch_size_of(params):

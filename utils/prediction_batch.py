@@ -1,7 +1,7 @@
 """How many items are predicted at a time; known without loading TensorFlow."""
 
-from utils import memory
 from utils.network_params import filters, seen_shape
+from utils.system import memory
 
 # What the first convolution gives that keeps a CPU and a GPU busy in prediction; more takes memory, and time to the
 # first mask, for little.

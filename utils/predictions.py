@@ -7,10 +7,10 @@ import numpy as np
 
 from dllogger.values import plain
 from utils import case_table, missing, stacks
-from utils.files import write_json_atomically
-from utils.progress import say
 from utils.scans import is_stack
 from utils.scores import mean_of_defined
+from utils.system.files import write_json_atomically
+from utils.system.progress import say
 
 JSON_NAME = "predictions.json"
 CSV_NAME = "predictions.csv"

@@ -3,8 +3,6 @@
 import numpy as np
 
 from utils import border_weights, ct_intensities, data_loader
-from utils.environment import threads
-from utils.errors import UserError, unusable
 from utils.feeding import MEASURED_PATCHES, Patches, feeding_of
 from utils.items import Items, PatchItems, SliceItems
 from utils.kept_copy import keep
@@ -13,6 +11,8 @@ from utils.network_flags import UNET
 from utils.network_params import PATCH
 from utils.normalization import clipped_channels, filling
 from utils.preprocessing import settings_of
+from utils.system.environment import threads
+from utils.system.errors import UserError, unusable
 
 
 class Preparation:
@@ -21,7 +21,7 @@ class Preparation:
     Args:
         params: the params dict, with what the job's description adds.
         workers: the ``utils.workers.Workers``.
-        progress: ``utils.progress.Progress``, or what stands in for it.
+        progress: ``utils.system.progress.Progress``, or what stands in for it.
 
     Attributes:
         settings: those of ``utils.preprocessing``.

@@ -5,12 +5,13 @@ import functools
 import numpy as np
 import SimpleITK as sitk
 
-from utils import fitting, memory, scans
-from utils.errors import UnusableFile
+from utils import fitting, scans
 from utils.feeding import fit_of
 from utils.image_facts import facts_of
 from utils.network_params import PATCH
 from utils.normalization import filling, normalized
+from utils.system import memory
+from utils.system.errors import UnusableFile
 
 SETTINGS = ("input_shape", "fit", "spacing", "resize_interpolator", "intensities", "classes", "channels")
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import SimpleITK as sitk
 
-from utils import hardware
+from utils.system import hardware
 
 # The release that CHANGELOG.md begins with, or the one that is to come.
 VERSION = "0.2.0.dev0"

@@ -8,10 +8,10 @@ import numpy as np
 
 from dllogger.values import plain
 from utils import case_table, missing
-from utils.files import write_json_atomically
 from utils.scans import is_stack
 from utils.scores import mean_of_defined
 from utils.statistics import bootstrap_interval, rank_correlation
+from utils.system.files import write_json_atomically
 
 JSON_NAME = "evaluation.json"
 CSV_NAME = "evaluation.csv"

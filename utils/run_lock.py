@@ -8,11 +8,11 @@ import os
 import platform
 import time
 
-from utils import launch
-from utils.errors import UserError
 from utils.model_folder import model_folders
-from utils.progress import say
 from utils.provenance import command_line
+from utils.system import launch
+from utils.system.errors import UserError
+from utils.system.progress import say
 
 FILE_NAME = ".lock"
 HELD_BY_ANOTHER = (errno.EAGAIN, errno.EACCES)

@@ -4,9 +4,9 @@ import os
 import time
 
 import dllogger
-from utils.errors import UserError
-from utils.progress import say
 from utils.report import MEASURES
+from utils.system.errors import UserError
+from utils.system.progress import say
 
 FILE_NAME = "dllogger.json"
 

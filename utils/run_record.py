@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 
 from utils import model_settings, split
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 # Hexadecimal digits of a case's hash, and of each of the whole numbers that workers exchange it as.
 HASH_DIGITS, PART_DIGITS = 32, 8

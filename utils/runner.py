@@ -24,7 +24,6 @@ from utils import (
     split,
 )
 from utils.case_table import gathered, measures_of
-from utils.errors import UserError, together, unusable
 from utils.hooks.evaluation_hook import best_step
 from utils.masks import FOLDER as MASK_FOLDER
 from utils.masks import MaskWriter
@@ -32,14 +31,15 @@ from utils.modes import TRAINING_MODES
 from utils.page import build as page
 from utils.predicting import Pipeline
 from utils.preparation import Preparation
-from utils.progress import Progress, Silence, say
 from utils.provenance import about_run
 from utils.run_record import RunRecord
 from utils.session_config import cpu_session_config, session_config
-from utils.temporary import remove_leftovers
+from utils.system.errors import UserError, together, unusable
+from utils.system.progress import Progress, Silence, say
+from utils.system.temporary_files import remove_leftovers
+from utils.system.tf_errors import told
 from utils.tf_runtime import gpus, scale_loss, tf, version
 from utils.training import Training
-from utils.troubles import told
 from utils.workers import Workers
 
 

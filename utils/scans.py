@@ -9,10 +9,11 @@ import functools
 import numpy as np
 import SimpleITK as sitk
 
-from utils import large_scans, memory, stacks, volumes
-from utils.errors import UnusableFile, UserError
+from utils import large_scans, stacks, volumes
 from utils.nifti_header import geometry_of
 from utils.scan_grid import ScanGrid
+from utils.system import memory
+from utils.system.errors import UnusableFile, UserError
 
 SPACING, ORIGIN, DIRECTION = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 

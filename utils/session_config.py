@@ -1,7 +1,7 @@
 """How TensorFlow sessions run: threads, precision, XLA, memory."""
 
-from utils import hardware
-from utils.environment import threads
+from utils.system import hardware
+from utils.system.environment import threads
 from utils.tf_runtime import cpu_mixed_precision, gpu_mixed_precision, gpus, tf
 
 

@@ -11,8 +11,8 @@ import tempfile
 
 import numpy as np
 
-from utils import memory
-from utils.errors import CannotWrite
+from utils.system import memory
+from utils.system.errors import CannotWrite
 
 # Of the Gaussian that weighs a window's voxels: an eighth of the window (Isensee et al. 2021, nnU-Net).
 SIGMA = 1.0 / 8.0

@@ -5,8 +5,8 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 
-from utils.errors import UserError
-from utils.files import RESTORE, read_json, write_json_atomically
+from utils.system.errors import UserError
+from utils.system.files import RESTORE, read_json, write_json_atomically
 
 FILE_NAME = "split.json"
 NAMES_IN_A_MESSAGE = 3

@@ -17,10 +17,11 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils import label_values, memory, png_header
-from utils.errors import CannotWrite, UnusableFile, UserError, last_line
-from utils.files import replace_on_success
-from utils.printable import is_printable
+from utils import label_values, png_header
+from utils.system import memory
+from utils.system.errors import CannotWrite, UnusableFile, UserError, last_line
+from utils.system.files import replace_on_success
+from utils.system.printable import is_printable
 from utils.tiff_header import MOST_PIXELS, TiffError, check_file
 
 TIFF = (".tif", ".tiff")

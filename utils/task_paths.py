@@ -3,8 +3,8 @@
 import os
 import re
 
-from utils.errors import UserError
-from utils.printable import is_printable
+from utils.system.errors import UserError
+from utils.system.printable import is_printable
 
 # What a shell or a browser would make a path of.
 UNEXPANDED = re.compile(r"~|\$|[A-Za-z][A-Za-z0-9+.-]+://")

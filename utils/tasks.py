@@ -8,9 +8,9 @@ import os
 from typing import NamedTuple, Optional, Tuple
 
 from utils import stacks
-from utils.errors import UserError
-from utils.files import read_json
-from utils.printable import is_printable
+from utils.system.errors import UserError
+from utils.system.files import read_json
+from utils.system.printable import is_printable
 from utils.task_paths import inside, is_same_file, refuse_leading_out, shown, with_neighbour
 
 EXTENSIONS = (".nii.gz", ".nii")

@@ -6,7 +6,7 @@ Everything else takes ``tf``, the TensorFlow 1 API, from here:
     tf2   TensorFlow 2.15 on Python 3.9 to 3.11, through ``tensorflow.compat.v1``
 
 Environment variables that TensorFlow reads while it loads are set before this module is imported, by
-``utils.environment``.
+``utils.system.environment``.
 """
 
 import os

@@ -13,7 +13,6 @@ from utils import (
     checkpoints,
     ct_intensities,
     data_loader,
-    interruption,
     model_folder,
     model_settings,
     notices,
@@ -21,7 +20,6 @@ from utils import (
     split,
     unfinished,
 )
-from utils.errors import UserError
 from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.stopping_hook import StoppingHook
@@ -29,6 +27,8 @@ from utils.hooks.training_hook import TrainingHook
 from utils.modes import uses_held_out
 from utils.normalization import clipped_channels
 from utils.predicting import batch_size_of
+from utils.system import interruption
+from utils.system.errors import UserError
 
 LAST_CHECKPOINTS_KEPT = 3
 NAMES_IN_A_MESSAGE = 8

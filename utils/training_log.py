@@ -4,8 +4,8 @@ import json
 import os
 import sys
 
-from utils.errors import UserError
 from utils.flag_values import LARGEST_COUNT
+from utils.system.errors import UserError
 
 EVENT_START = "DLLL "
 DICE_PREFIX = "soft_dice_"

@@ -3,8 +3,8 @@
 import contextlib
 import shutil
 
-from utils.errors import UserError
-from utils.progress import Progress
+from utils.system.errors import UserError
+from utils.system.progress import Progress
 
 CHUNK_BYTES = 1 << 20
 MEGABYTE = 10**6

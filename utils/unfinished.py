@@ -1,6 +1,6 @@
 """What a training that is stopped within an epoch hands on, with its checkpoint, to the one that goes on."""
 
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 
 class Unfinished:

@@ -2,7 +2,7 @@
 
 import functools
 
-from utils.errors import UserError
+from utils.system.errors import UserError
 from utils.tf_runtime import tf
 
 HALF_PRECISION = (tf.float16, tf.bfloat16)

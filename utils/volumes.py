@@ -8,11 +8,12 @@ import gzip
 import numpy as np
 import SimpleITK as sitk
 
-from utils import label_values, memory
-from utils.errors import UnusableFile, last_line
-from utils.files import replace_on_success
+from utils import label_values
 from utils.nifti_header import HeaderError, check_file, geometry_of, mask_header, read_header, tilt_of
 from utils.scan_grid import GEOMETRY_KEY, ScanGrid
+from utils.system import memory
+from utils.system.errors import UnusableFile, last_line
+from utils.system.files import replace_on_success
 
 # Of the numbers of a direction, and the share of a voxel's size that its spacing may differ by, and the origin.
 GRID_TOLERANCE, ORIGIN_TOLERANCE = 1e-3, 1e-2

@@ -7,8 +7,8 @@ import copy
 
 import numpy as np
 
-from utils import launch
-from utils.errors import UserError
+from utils.system import launch
+from utils.system.errors import UserError
 from utils.tf_runtime import tf
 
 INSTALL_COMMAND = "make setup (or HOROVOD_WITH_TENSORFLOW=1 pip install --no-build-isolation horovod==0.28.1)"

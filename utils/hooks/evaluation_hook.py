@@ -9,14 +9,14 @@ import numpy as np
 import dllogger
 from model.layers import MOVING_STATISTICS
 from utils import checkpoints, scores
-from utils.errors import UserError
 from utils.feeding import items_of, put_together
-from utils.files import read_json, write_json_atomically
 from utils.hooks.training_hook import write_scalars
-from utils.interruption import Interrupted
 from utils.model_folder import BEST_FOLDER
 from utils.run_log import metric_name
 from utils.scans import is_stack
+from utils.system.errors import UserError
+from utils.system.files import read_json, write_json_atomically
+from utils.system.interruption import Interrupted
 from utils.tf_runtime import tf
 
 # Cases whose masks TensorBoard shows after each evaluation.

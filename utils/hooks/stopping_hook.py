@@ -1,6 +1,6 @@
 """The end of training where a signal asks for it: after a step, and after the same one on all workers."""
 
-from utils import interruption
+from utils.system import interruption
 from utils.tf_runtime import tf
 
 

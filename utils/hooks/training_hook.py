@@ -14,7 +14,7 @@ class TrainingHook(tf.train.SessionRunHook):
     Args:
         workers: the ``utils.workers.Workers``.
         plan: the ``TrainingPlan``, for the steps of an epoch and the cases of a step.
-        progress: a ``utils.progress.Progress`` that counts images.
+        progress: a ``utils.system.progress.Progress`` that counts images.
         log_every: optimizer steps between two log lines.
         summary_dir: where the epochs' figures go as TensorBoard events.
         unfinished: the ``utils.unfinished.Unfinished`` of the epoch that an earlier run has begun; on the first worker

@@ -8,20 +8,20 @@ import time
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 from utils import scans as scan_files
-from utils.environment import share_of_cores
-from utils.errors import UserError, attempted
-from utils.files import read_json, replace_on_success, write_json_atomically
 from utils.flag import shown
 from utils.masks import mask_path
 from utils.model_settings import RUNS
 from utils.network_flags import OWN_FLAGS, UNET, VNET
-from utils.overlap import overlapped
 from utils.page import markup, sections, sources
 from utils.page.measures import Table, tabulate
 from utils.page.volume import encode
-from utils.progress import Progress, say
 from utils.run_record import in_words
 from utils.slices import COLOURS
+from utils.system.environment import share_of_cores
+from utils.system.errors import UserError, attempted
+from utils.system.files import read_json, replace_on_success, write_json_atomically
+from utils.system.progress import Progress, say
+from utils.system.thread_pool import overlapped
 from utils.tasks import Case
 from utils.training_log import mean_epochs
 

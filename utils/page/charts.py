@@ -6,8 +6,8 @@ Colours and fonts are those of the page's style sheet: a series has the class "s
 import math
 from html import escape
 
-from utils.printable import printable
 from utils.slices import COLOURS
+from utils.system.printable import printable
 from utils.training_log import DICE_PREFIX
 
 WIDTH, HEIGHT = 560, 300

@@ -5,7 +5,7 @@ from html import escape
 
 from utils.flag import shown
 from utils.page.measures import MEAN, RANKING
-from utils.printable import printable
+from utils.system.printable import printable
 
 # What would end a script element or begin markup within it.
 UNSAFE_IN_SCRIPT = {ord(character): "\\u{:04x}".format(ord(character)) for character in "<>&"}

@@ -2,9 +2,9 @@
 
 import os
 
-from utils.errors import UserError
-from utils.files import RESTORE
 from utils.stacks import Page
+from utils.system.errors import UserError
+from utils.system.files import RESTORE
 from utils.tasks import Case, Pages
 
 ANEW = "delete it, and evaluate or predict anew"

@@ -4,7 +4,6 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from utils import hardware, memory
 from utils.feeding import MEASURED_PATCHES, feeding_of, fit_of
 from utils.fitting import shape_before_padding
 from utils.foreground import MOST_POSITIONS
@@ -14,6 +13,7 @@ from utils.planning import network_cost
 from utils.planning.proposal import items_of, training_cases
 from utils.prediction_batch import prediction_batch_size
 from utils.sliding_window import IN_MEMORY
+from utils.system import hardware, memory
 
 # Bytes of a voxel's label, of what borders add to its weight, and of a voxel of a structure where patches may lie.
 MASK, BORDER, POSITION = 1, 4, 16

@@ -5,9 +5,9 @@ The constants are those of peaks of resident memory measured with both networks;
 
 from typing import NamedTuple
 
-from utils import memory
 from utils.network_flags import UNET
 from utils.network_params import BASE_FILTERS, seen_shape
+from utils.system import memory
 
 # Python, its libraries, TensorFlow and a session, in bytes.
 BASE = {"training": 575e6, "prediction": 530e6}

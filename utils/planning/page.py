@@ -4,9 +4,9 @@ import numpy as np
 
 from utils import ct_intensities
 from utils.flag import shown
-from utils.memory import GIGABYTE, by_axis
 from utils.normalization import clipped_channels
 from utils.planning.facts import AXES
+from utils.system.memory import GIGABYTE, by_axis
 
 MEGABYTE = 1e6
 MINUTE, HOUR = 60.0, 3600.0

@@ -3,17 +3,18 @@
 import shlex
 import time
 
-from utils import findings, hardware, job, launch, memory, split, tasks
+from utils import findings, job, split, tasks
 from utils import params as params_file
-from utils.errors import UserError
-from utils.files import write_json_atomically
 from utils.flag import shown
 from utils.modes import PLAN
 from utils.parser import build_parser
 from utils.planning import estimates, page, trial
 from utils.planning.facts import gather
 from utils.planning.proposal import propose, training_cases
-from utils.progress import say_lines
+from utils.system import hardware, launch, memory
+from utils.system.errors import UserError
+from utils.system.files import write_json_atomically
+from utils.system.progress import say_lines
 
 # Those that say what the plan does, or where: the command that it proposes has its own.
 OWN = ("exec_mode", "output", "no_trial", "data_dir", "model_dir")

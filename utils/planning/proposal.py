@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from utils import grid, recipes, shapes, split
-from utils.memory import by_axis
 from utils.network_flags import MOST_LEVELS, UNET, VNET
 from utils.network_params import PATCH, SHAPES
 from utils.normalization import clipped_channels
 from utils.planning import network_cost
 from utils.planning.facts import AXES
+from utils.system.memory import by_axis
 
 RECIPE = "tuned"
 RESIZE = "resize"

@@ -12,11 +12,12 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from utils import environment, hardware, memory, tasks
-from utils.files import read_json, write_json_atomically
+from utils import tasks
 from utils.job import Job
 from utils.model_settings import GRID_SETTINGS, TASK_SETTINGS
 from utils.planning import network_cost
+from utils.system import environment, hardware, memory
+from utils.system.files import read_json, write_json_atomically
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 STATUS = "/proc/self/status"

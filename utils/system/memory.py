@@ -9,7 +9,7 @@ import operator
 import os
 import resource
 
-from utils.errors import UnusableFile, UserError, about
+from utils.system.errors import UnusableFile, UserError, about
 
 GIGABYTE = 1e9
 CGROUPS = "/sys/fs/cgroup"

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 
-from utils.errors import UserError
+from utils.system.errors import UserError
 from utils.tf_runtime import tf
 
 # What the system says of a disk that takes nothing more, or is gone.

@@ -6,9 +6,9 @@
 import os
 import sys
 
-from utils import launch
-from utils.errors import UserError
-from utils.progress import say
+from utils.system import launch
+from utils.system.errors import UserError
+from utils.system.progress import say
 
 
 def available_cores():

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 
-from utils.printable import printable
+from utils.system.printable import printable
 
 
 class UserError(Exception):

@@ -5,7 +5,7 @@ import platform
 import re
 import subprocess
 
-from utils.environment import available_cores
+from utils.system.environment import available_cores
 
 # Those that decide how fast a network's convolutions are, slowest first.
 VECTOR_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")

@@ -10,9 +10,9 @@ import re
 import resource
 import sys
 
-from utils.errors import UserError, refuse
+from utils.system.errors import UserError, refuse
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Packages that are installed under another name than they are imported by.
 INSTALLED_AS = {"PIL": "Pillow", "google": "protobuf", "tensorflow": "TensorFlow"}
 # What the dynamic loader and NumPy's OpenBLAS say where there is no memory for a library.

@@ -6,7 +6,7 @@ Known before TensorFlow is loaded.
 import os
 import re
 
-from utils.errors import UserError
+from utils.system.errors import UserError
 
 # mpirun of Open MPI; horovodrun; MPICH and Intel MPI.
 _SIZE = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")

@@ -8,8 +8,8 @@ import time
 
 from tqdm import tqdm
 
-from utils.errors import UserError
-from utils.printable import printable
+from utils.system.errors import UserError
+from utils.system.printable import printable
 
 SECONDS_BETWEEN_LINES = 10.0
 

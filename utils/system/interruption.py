@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from utils import launch
+from utils.system import launch
 
 # What the program says that it was.
 TOLD = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up", signal.SIGUSR1: "stopped"}

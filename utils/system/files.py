@@ -8,8 +8,8 @@ import os
 import re
 import stat
 
-from utils.errors import CannotWrite, UserError
-from utils.temporary import temporary_name
+from utils.system.errors import CannotWrite, UserError
+from utils.system.temporary_files import temporary_name
 
 # Characters of a file's name that its temporary one ends with: its extensions, and no more than names may be long.
 ENDING = 20
