@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import NamedTuple
 
-from utils.plain_parser import PlainParser
+from utils.config.plain_parser import PlainParser
 from utils.system import startup
 from utils.system.errors import UserError, refuse
 from utils.system.printable import printable

@@ -29,7 +29,7 @@ def main(argv=None, program=PROGRAM, run=None):
 def _run(argv, run):
     # Here, so that a signal that comes while they load ends in one line too.
     from utils import check, job, params, run_lock
-    from utils.modes import CHECK, PLAN
+    from utils.config.modes import CHECK, PLAN
     from utils.planning import plan
     from utils.system import environment, launch, memory
 

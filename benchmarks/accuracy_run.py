@@ -28,7 +28,7 @@ with startup.loading(PROGRAM):
     from examples import launching
     from examples.processes import descendants, in_words
     from utils import params, provenance
-    from utils.plain_parser import PlainParser
+    from utils.config.plain_parser import PlainParser
     from utils.system import environment, hardware
     from utils.system.errors import UserError
     from utils.system.files import read_json, write_json_atomically

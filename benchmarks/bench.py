@@ -24,7 +24,7 @@ with startup.loading(PROGRAM):
     from benchmarks.turns import Turns
     from examples import launching
     from utils import provenance
-    from utils.plain_parser import PlainParser
+    from utils.config.plain_parser import PlainParser
     from utils.system import hardware
     from utils.system.errors import UserError
     from utils.system.files import replace_on_success, write_json_atomically

@@ -10,7 +10,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import main
-from utils.flags import FLAGS
+from utils.config.flags import FLAGS
 from utils.system import interruption, launch
 from utils.system.errors import UserError
 

@@ -7,7 +7,7 @@ import tempfile
 
 from benchmarks import graphs
 from benchmarks.contender import Built
-from utils.flags import FLAGS
+from utils.config.flags import FLAGS
 from utils.system import environment
 from utils.system.errors import UserError
 

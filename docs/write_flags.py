@@ -6,9 +6,9 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from utils.flag import shown
-from utils.flags import GROUPS
-from utils.recipes import named
+from utils.config.flag import shown
+from utils.config.flags import GROUPS
+from utils.config.recipes import named
 
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "flags.md")
 HEAD = """\

@@ -10,7 +10,7 @@ from command_line import trained_model
 from shared_model import copy_of
 
 import dllogger
-from utils.flags import FLAGS
+from utils.config.flags import FLAGS
 from utils.kept_copy import Kept
 from utils.system import environment
 from utils.tasks import Case

@@ -36,11 +36,12 @@ from synthetic import affine, raw_nifti, scan  # noqa: E402
 import download_dataset  # noqa: E402
 import main  # noqa: E402
 from examples import launching  # noqa: E402
-from utils import archives, grid, kept_copy, params, recipes, scans, stacks, tasks, volumes  # noqa: E402
-from utils.flags import FLAGS  # noqa: E402
-from utils.modes import CHECK, MODES, PLAN  # noqa: E402
+from utils import archives, grid, kept_copy, params, scans, stacks, tasks, volumes  # noqa: E402
+from utils.config import recipes  # noqa: E402
+from utils.config.flags import FLAGS  # noqa: E402
+from utils.config.modes import CHECK, MODES, PLAN  # noqa: E402
+from utils.config.parser import build_parser  # noqa: E402
 from utils.page import build  # noqa: E402
-from utils.parser import build_parser  # noqa: E402
 from utils.system.errors import UserError  # noqa: E402
 
 ARCHIVED = "Task99_Tiny"

@@ -13,9 +13,9 @@ from benchmarks import figures, report
 from benchmarks.network import Network
 from benchmarks.registry import Cell
 from examples import sweep_report
-from utils.flag import shown
-from utils.flags import FLAGS
-from utils.parser import build_parser
+from utils.config.flag import shown
+from utils.config.flags import FLAGS
+from utils.config.parser import build_parser
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/NOTES.md"]

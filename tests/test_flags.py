@@ -2,11 +2,11 @@ import re
 
 import pytest
 
-from utils.flag import shown
-from utils.flag_values import SWITCH
-from utils.flags import FLAGS, GROUPS
-from utils.parser import build_parser
-from utils.recipes import named
+from utils.config.flag import shown
+from utils.config.flag_values import SWITCH
+from utils.config.flags import FLAGS, GROUPS
+from utils.config.parser import build_parser
+from utils.config.recipes import named
 from utils.system.errors import UserError
 
 REFERENCE_FLAGS = (

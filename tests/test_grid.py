@@ -4,7 +4,7 @@ import SimpleITK as sitk
 from synthetic import image_of, raw_nifti, write_image
 
 from utils import grid
-from utils.flags import FLAGS
+from utils.config.flags import FLAGS
 from utils.system.errors import UserError
 from utils.tasks import Case
 

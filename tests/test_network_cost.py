@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from model.networks import supervised_logits
-from utils.network_flags import UNET, VNET
+from utils.config.network_flags import UNET, VNET
 from utils.planning import network_cost
 from utils.tf_runtime import tf
 

@@ -1,6 +1,7 @@
 import pytest
 
-from utils import job, network_memory, tasks
+from utils import job, tasks
+from utils.config import memory_rules
 from utils.system import memory
 from utils.system.errors import UserError
 
@@ -11,13 +12,13 @@ CASES = tuple(tasks.Case("case_{}".format(number), "image", "label") for number 
 def machine(monkeypatch):
     """A machine of a gigabyte and without a GPU."""
     monkeypatch.setattr(memory, "limit", lambda: 10**9)
-    monkeypatch.setattr(network_memory.hardware, "gpu_names", lambda: [])
+    monkeypatch.setattr(memory_rules.hardware, "gpu_names", lambda: [])
 
 
 @pytest.fixture
 def check(params):
     def run(changes, **cases):
-        network_memory.check(dict(params, **changes), job.Job({}, **cases))
+        memory_rules.check(dict(params, **changes), job.Job({}, **cases))
 
     return run
 
@@ -64,5 +65,5 @@ class TestPrediction:
 
 
 def test_the_memory_of_gpus_is_their_own(check, monkeypatch):
-    monkeypatch.setattr(network_memory.hardware, "gpu_names", lambda: ["V100"])
+    monkeypatch.setattr(memory_rules.hardware, "gpu_names", lambda: ["V100"])
     check({"input_shape": [1024, 1024, 1024]}, training=CASES)

@@ -8,10 +8,10 @@ from command_line import make_task
 
 import main
 from utils import params
-from utils.flag_values import FOLDER
-from utils.flags import FLAGS
-from utils.network_flags import OWN_FLAGS, UNET
-from utils.network_params import PATCH_FLAGS
+from utils.config.flag_values import FOLDER
+from utils.config.flags import FLAGS
+from utils.config.network_flags import OWN_FLAGS, UNET
+from utils.config.network_rules import PATCH_FLAGS
 
 NONSENSE = {
     "empty": "",

@@ -16,8 +16,8 @@ from pages import (
 )
 from synthetic import image_of
 
+from utils.config.network_flags import OWN_FLAGS
 from utils.masks import mask_path
-from utils.network_flags import OWN_FLAGS
 from utils.page import build, charts, markup
 from utils.page.build import write
 from utils.page.measures import MEAN, tabulate

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from utils import model_folder, model_settings, params
-from utils.flags import FLAGS
+from utils.config.flags import FLAGS
 from utils.model_settings import FIRST_SETTINGS, FREE_SETTINGS, MODEL_SETTINGS, RUN_SETTINGS, TASK_SETTINGS
 from utils.params import from_command_line
 from utils.system import launch

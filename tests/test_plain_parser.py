@@ -1,6 +1,6 @@
 import pytest
 
-from utils.plain_parser import PlainParser
+from utils.config.plain_parser import PlainParser
 from utils.system.errors import UserError
 
 

@@ -9,7 +9,7 @@ from command_line import make_task, read_description, read_json, run_main, succe
 
 import main
 from utils import phantom_stack, tasks
-from utils.parser import build_parser
+from utils.config.parser import build_parser
 from utils.planning import network_cost, proposal, trial
 from utils.system import memory
 

@@ -2,8 +2,8 @@ import copy
 
 import pytest
 
-from utils import recipes
-from utils.flags import FLAGS
+from utils.config import recipes
+from utils.config.flags import FLAGS
 from utils.params import from_command_line
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from utils.config.network_flags import UNET
 from utils.intensities import changed
-from utils.network_flags import UNET
 from utils.warping import WHOLE, warped
 
 # Of the cases, for each change of the intensities.

@@ -1,8 +1,9 @@
 """``--exec_mode check``: reads a whole task as training would, and tells of every case what it is and what is wrong."""
 
-from utils import findings, fitting, grid, network_memory, tasks
+from utils import findings, fitting, grid, tasks
 from utils.check_summary import summary_lines
 from utils.check_table import table_lines
+from utils.config import memory_rules
 from utils.feeding import feeding_of
 from utils.job import Job, refuse_stacks
 from utils.preprocessing import check_memory, settings_of
@@ -42,7 +43,7 @@ def _settings(params, task, found):
         settings.update(grid.choose(params, training or readable))
         chosen = dict(params, labels=task.labels, modalities=task.modalities, **settings)
         settings["prepared"] = settings_of(chosen, feeding_of(chosen))
-        network_memory.check(chosen, Job({}, training=task.training, predicted=task.test))
+        memory_rules.check(chosen, Job({}, training=task.training, predicted=task.test))
     except UserError as error:
         return None, error
     return settings, None

@@ -9,8 +9,8 @@ import itertools
 import numpy as np
 
 from utils import sliding_window
-from utils.network_flags import UNET
-from utils.network_params import PATCH, slice_axis
+from utils.config.network_flags import UNET
+from utils.config.network_rules import PATCH, slice_axis
 
 # Of a held-out case that is measured while patches are trained on, along each axis.
 MEASURED_PATCHES = 2

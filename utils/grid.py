@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from utils import network_params, shapes
-from utils.flag import shown
-from utils.flag_values import SPACINGS
+from utils import shapes
+from utils.config import network_rules
+from utils.config.flag import shown
+from utils.config.flag_values import SPACINGS
 from utils.scans import read_grid
 from utils.system import memory
 from utils.system.errors import UserError, unusable
@@ -52,7 +53,7 @@ def _input(params, cases):
     if params["fit"] == "pad" and spacing is None:
         spacing = np.maximum(np.median(spacings, axis=0).round(6), SPACINGS[0]).tolist()
     if shape == "auto":
-        if params["sampling"] == network_params.PATCH:
+        if params["sampling"] == network_rules.PATCH:
             return _patch(np.median(np.round(sizes * spacings / spacing), axis=0), spacing, _step(params)), spacing
         shape = _flat(params, _shape(sizes * spacings, spacing, np.median(spacings, axis=0), _step(params)))
         _refuse_too_large(shape, spacing)
@@ -61,12 +62,12 @@ def _input(params, cases):
 
 def _step(params):
     # U-Net takes any size, and least time for those that it need not frame.
-    return 2 ** params["levels"] if network_params.slice_axis(params) is not None else network_params.step(params)
+    return 2 ** params["levels"] if network_rules.slice_axis(params) is not None else network_rules.step(params)
 
 
 def _flat(params, shape):
     """The shape, with one voxel across the slices where the network sees slices."""
-    axis = network_params.slice_axis(params)
+    axis = network_rules.slice_axis(params)
     return [1 if number == axis else size for number, size in enumerate(shape)]
 
 

@@ -3,10 +3,11 @@
 import os
 from typing import Any, Dict, NamedTuple, Tuple
 
-from utils import grid, model_folder, model_settings, network_memory, split, tasks
+from utils import grid, model_folder, model_settings, split, tasks
+from utils.config import memory_rules
+from utils.config.modes import EVALUATION_MODES, PREDICTION_MODES, TRAINING_MODES
+from utils.config.network_flags import UNET
 from utils.model_settings import SCANS, STACKS
-from utils.modes import EVALUATION_MODES, PREDICTION_MODES, TRAINING_MODES
-from utils.network_flags import UNET
 from utils.params import binding_settings
 from utils.scans import is_stack
 from utils.system import launch
@@ -47,7 +48,7 @@ def plan(params):
     job = _benchmark_job(task, params) if params["benchmark"] else _planned(task, params, stored)
     _refuse_other_kind(params, "images", job.description["image_kind"], job.predicted)
     refuse_stacks(params, job.predicted)
-    network_memory.check(dict(params, **job.description), job)
+    memory_rules.check(dict(params, **job.description), job)
     return job
 
 

@@ -2,10 +2,10 @@
 
 import os
 
-from utils import recipes
-from utils.flag_values import NUMBER
-from utils.flags import FLAGS
-from utils.network_params import PATCH, PATCH_FLAGS, SHAPES
+from utils.config import recipes
+from utils.config.flag_values import NUMBER
+from utils.config.flags import FLAGS
+from utils.config.network_rules import PATCH, PATCH_FLAGS, SHAPES
 from utils.normalization import clipped_channels
 from utils.system.errors import UserError
 from utils.system.files import RESTORE, read_json, write_json_atomically

@@ -2,8 +2,10 @@
 
 import os
 
-from utils import network_params, recipes
-from utils.flag import shown
+from utils.config import network_rules, recipes
+from utils.config.flag import shown
+from utils.config.modes import BENCHMARK_MODES, EVALUATION_MODES, LOOKING_MODES, PLAN, PREDICTION_MODES, TRAINING_MODES
+from utils.config.parser import build_parser
 from utils.model_folder import checkpoint_folders, has_checkpoint, model_folders, trained_settings
 from utils.model_settings import (
     FILE_NAME,
@@ -14,8 +16,6 @@ from utils.model_settings import (
     RUN_SETTINGS,
     load,
 )
-from utils.modes import BENCHMARK_MODES, EVALUATION_MODES, LOOKING_MODES, PLAN, PREDICTION_MODES, TRAINING_MODES
-from utils.parser import build_parser
 from utils.system import launch
 from utils.system.errors import UserError
 
@@ -43,7 +43,7 @@ def from_command_line(argv=None):
     given = vars(build_parser().parse_args(argv))
     params = _completed(given, {})
     stored = binding_settings(params)
-    given = network_params.in_three_axes(given, stored or params)
+    given = network_rules.in_three_axes(given, stored or params)
     if stored is not None:
         for name in GRID_SETTINGS:
             if given.get(name) == "auto":
@@ -51,7 +51,7 @@ def from_command_line(argv=None):
                 del given[name]
         _refuse_contradictions(given, stored, params)
     params = _completed(given, stored or {})
-    network_params.check(params, given)
+    network_rules.check(params, given)
     _check_request(params, given)
     _check_folds(params, given)
     _check_effects(params, given)
@@ -66,9 +66,9 @@ def _completed(given, stored):
     chosen = {name: given.get(name, stored.get(name)) for name in ("recipe", "model")}
     params = recipes.defaults(**{name: value for name, value in chosen.items() if value is not None})
     params.update(dict(bound, **given), prediction_batch_size=given.get("batch_size"))
-    params["flip_axes"] = network_params.flip_axes(params)
+    params["flip_axes"] = network_rules.flip_axes(params)
     params.update((name, stored.get(name)) for name in LEARNED_SETTINGS)
-    params.update((name, value) for name, value in network_params.for_patches(params).items() if name not in given)
+    params.update((name, value) for name, value in network_rules.for_patches(params).items() if name not in given)
     _complete_folders(params)
     return params
 

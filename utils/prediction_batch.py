@@ -1,6 +1,6 @@
 """How many items are predicted at a time; known without loading TensorFlow."""
 
-from utils.network_params import filters, seen_shape
+from utils.config.network_rules import filters, seen_shape
 from utils.system import memory
 
 # What the first convolution gives that keeps a CPU and a GPU busy in prediction; more takes memory, and time to the

@@ -3,12 +3,12 @@
 import numpy as np
 
 from utils import border_weights, ct_intensities, data_loader
+from utils.config.modes import uses_held_out
+from utils.config.network_flags import UNET
+from utils.config.network_rules import PATCH
 from utils.feeding import MEASURED_PATCHES, Patches, feeding_of
 from utils.items import Items, PatchItems, SliceItems
 from utils.kept_copy import keep
-from utils.modes import uses_held_out
-from utils.network_flags import UNET
-from utils.network_params import PATCH
 from utils.normalization import clipped_channels, filling
 from utils.preprocessing import settings_of
 from utils.system.environment import threads

@@ -6,9 +6,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from utils import fitting, scans
+from utils.config.network_rules import PATCH
 from utils.feeding import fit_of
 from utils.image_facts import facts_of
-from utils.network_params import PATCH
 from utils.normalization import filling, normalized
 from utils.system import memory
 from utils.system.errors import UnusableFile

@@ -24,10 +24,10 @@ from utils import (
     split,
 )
 from utils.case_table import gathered, measures_of
+from utils.config.modes import TRAINING_MODES
 from utils.hooks.evaluation_hook import best_step
 from utils.masks import FOLDER as MASK_FOLDER
 from utils.masks import MaskWriter
-from utils.modes import TRAINING_MODES
 from utils.page import build as page
 from utils.predicting import Pipeline
 from utils.preparation import Preparation

@@ -20,11 +20,11 @@ from utils import (
     split,
     unfinished,
 )
+from utils.config.modes import uses_held_out
 from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.stopping_hook import StoppingHook
 from utils.hooks.training_hook import TrainingHook
-from utils.modes import uses_held_out
 from utils.normalization import clipped_channels
 from utils.predicting import batch_size_of
 from utils.system import interruption

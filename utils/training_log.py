@@ -4,7 +4,7 @@ import json
 import os
 import sys
 
-from utils.flag_values import LARGEST_COUNT
+from utils.config.flag_values import LARGEST_COUNT
 from utils.system.errors import UserError
 
 EVENT_START = "DLLL "

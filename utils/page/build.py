@@ -8,10 +8,10 @@ import time
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 from utils import scans as scan_files
-from utils.flag import shown
+from utils.config.flag import shown
+from utils.config.network_flags import OWN_FLAGS, UNET, VNET
 from utils.masks import mask_path
 from utils.model_settings import RUNS
-from utils.network_flags import OWN_FLAGS, UNET, VNET
 from utils.page import markup, sections, sources
 from utils.page.measures import Table, tabulate
 from utils.page.volume import encode

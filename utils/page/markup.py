@@ -3,7 +3,7 @@
 import json
 from html import escape
 
-from utils.flag import shown
+from utils.config.flag import shown
 from utils.page.measures import MEAN, RANKING
 from utils.system.printable import printable
 

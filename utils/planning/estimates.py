@@ -4,10 +4,10 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
+from utils.config.network_rules import PATCH
 from utils.feeding import MEASURED_PATCHES, feeding_of, fit_of
 from utils.fitting import shape_before_padding
 from utils.foreground import MOST_POSITIONS
-from utils.network_params import PATCH
 from utils.normalization import clipped_channels
 from utils.planning import network_cost
 from utils.planning.proposal import items_of, training_cases

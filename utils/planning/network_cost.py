@@ -5,8 +5,8 @@ The constants are those of peaks of resident memory measured with both networks;
 
 from typing import NamedTuple
 
-from utils.network_flags import UNET
-from utils.network_params import BASE_FILTERS, seen_shape
+from utils.config.network_flags import UNET
+from utils.config.network_rules import BASE_FILTERS, seen_shape
 from utils.system import memory
 
 # Python, its libraries, TensorFlow and a session, in bytes.

@@ -3,7 +3,7 @@
 import numpy as np
 
 from utils import ct_intensities
-from utils.flag import shown
+from utils.config.flag import shown
 from utils.normalization import clipped_channels
 from utils.planning.facts import AXES
 from utils.system.memory import GIGABYTE, by_axis

@@ -5,9 +5,9 @@ import time
 
 from utils import findings, job, split, tasks
 from utils import params as params_file
-from utils.flag import shown
-from utils.modes import PLAN
-from utils.parser import build_parser
+from utils.config.flag import shown
+from utils.config.modes import PLAN
+from utils.config.parser import build_parser
 from utils.planning import estimates, page, trial
 from utils.planning.facts import gather
 from utils.planning.proposal import propose, training_cases

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from utils import grid, recipes, shapes, split
-from utils.network_flags import MOST_LEVELS, UNET, VNET
-from utils.network_params import PATCH, SHAPES
+from utils import grid, shapes, split
+from utils.config import recipes
+from utils.config.network_flags import MOST_LEVELS, UNET, VNET
+from utils.config.network_rules import PATCH, SHAPES
 from utils.normalization import clipped_channels
 from utils.planning import network_cost
 from utils.planning.facts import AXES

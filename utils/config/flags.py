@@ -1,7 +1,8 @@
 """Every flag of main.py: meaning, unit, accepted values and default, in one table."""
 
-from utils.flag import Flag
-from utils.flag_values import (
+from utils.config.data_flags import AUGMENTATION, IMAGES
+from utils.config.flag import Flag
+from utils.config.flag_values import (
     FILE,
     FOLDER,
     FOLDS,
@@ -14,9 +15,8 @@ from utils.flag_values import (
     real,
     whole,
 )
-from utils.input_flags import AUGMENTATION, IMAGES
-from utils.modes import MODES
-from utils.network_flags import NETWORK
+from utils.config.modes import MODES
+from utils.config.network_flags import NETWORK
 
 GROUPS = {
     "what to do": (

@@ -2,9 +2,9 @@
 
 from model.mirroring import input_size
 from model.vnet_filters import BASE_FILTERS
-from utils.flag import shown
-from utils.modes import PLAN
-from utils.network_flags import OWN_FLAGS, UNET
+from utils.config.flag import shown
+from utils.config.modes import PLAN
+from utils.config.network_flags import OWN_FLAGS, UNET
 from utils.system.errors import UserError
 
 SHAPES = ("input_shape", "crop_shape")

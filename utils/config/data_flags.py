@@ -1,7 +1,7 @@
 """The flags of what the network is fed with: the images, and how training changes them."""
 
-from utils.flag import Flag
-from utils.flag_values import KNOTS, LARGEST_SIDE, SPACINGS, SWITCH, choice, real, strength, whole
+from utils.config.flag import Flag
+from utils.config.flag_values import KNOTS, LARGEST_SIDE, SPACINGS, SWITCH, choice, real, strength, whole
 
 # More takes hundreds of patches for the place of one.
 MOST_OVERLAP = 0.9

@@ -2,8 +2,8 @@
 
 import copy
 
-from utils.flags import FLAGS
-from utils.network_flags import UNET, VNET
+from utils.config.flags import FLAGS
+from utils.config.network_flags import UNET, VNET
 
 # The published recipes: V-Net's are the defaults of the flags themselves.
 REFERENCE = "reference"

@@ -1,7 +1,7 @@
 """The flags of the networks, and which of all flags belong to one of them alone."""
 
-from utils.flag import Flag
-from utils.flag_values import choice, real, whole
+from utils.config.flag import Flag
+from utils.config.flag_values import choice, real, whole
 
 MOST_LEVELS = 6
 DEEPEST_BLOCK = 16

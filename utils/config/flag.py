@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple, Optional, Tuple
 
-from utils.flag_values import Kind
+from utils.config.flag_values import Kind
 
 
 class Flag(NamedTuple):

@@ -1,9 +1,9 @@
 """Whether the network can fit in memory at the shape and batch size that are asked for: a bound from below."""
 
-from utils.flag import shown
-from utils.modes import uses_held_out
-from utils.network_flags import UNET
-from utils.network_params import filters, seen_shape
+from utils.config.flag import shown
+from utils.config.modes import uses_held_out
+from utils.config.network_flags import UNET
+from utils.config.network_rules import filters, seen_shape
 from utils.system import hardware, memory
 
 # In training, what a layer gives and its gradient are there at the same time.

@@ -3,11 +3,11 @@
 import argparse
 import difflib
 
-from utils.flag import shown
-from utils.flag_values import SWITCH
-from utils.flags import FLAGS, GROUPS
-from utils.plain_parser import PlainParser
-from utils.recipes import named
+from utils.config.flag import shown
+from utils.config.flag_values import SWITCH
+from utils.config.flags import FLAGS, GROUPS
+from utils.config.plain_parser import PlainParser
+from utils.config.recipes import named
 from utils.system.errors import UserError
 from utils.system.printable import printable
 
