@@ -8,7 +8,8 @@ import sys
 from typing import List, NamedTuple, Optional, Tuple
 
 from examples import launching
-from utils import params, tasks
+from utils import params
+from utils.imaging import tasks
 from utils.system import hardware
 from utils.system.errors import UserError, refuse
 

@@ -11,9 +11,9 @@ from shared_model import copy_of
 
 import dllogger
 from utils.config.flags import FLAGS
+from utils.imaging.tasks import Case
 from utils.kept_copy import Kept
 from utils.system import environment
-from utils.tasks import Case
 
 
 def pytest_addoption(parser):

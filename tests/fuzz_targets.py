@@ -36,11 +36,13 @@ from synthetic import affine, raw_nifti, scan  # noqa: E402
 import download_dataset  # noqa: E402
 import main  # noqa: E402
 from examples import launching  # noqa: E402
-from utils import archives, grid, kept_copy, params, scans, stacks, tasks, volumes  # noqa: E402
+from utils import archives, grid, kept_copy, params  # noqa: E402
 from utils.config import recipes  # noqa: E402
 from utils.config.flags import FLAGS  # noqa: E402
 from utils.config.modes import CHECK, MODES, PLAN  # noqa: E402
 from utils.config.parser import build_parser  # noqa: E402
+from utils.imaging import case_files as scans  # noqa: E402
+from utils.imaging import nifti, stacks, tasks  # noqa: E402
 from utils.page import build  # noqa: E402
 from utils.system.errors import UserError  # noqa: E402
 
@@ -103,7 +105,7 @@ def read_scan(content, folder):
     for label in (path, None):
         cases = [tasks.Case("scan", path, label)]
         outcomes.append(attempted(kept_copy.keep, cases, preparation, os.path.join(folder, "cache")))
-    channels = attempted(volumes.read_channels, path)
+    channels = attempted(nifti.read_channels, path)
     if isinstance(channels, UserError):
         raise channels
     if np.prod(channels[0].GetSize(), dtype=float) < SMALL:
@@ -112,8 +114,8 @@ def read_scan(content, folder):
 
 def write_mask(image, path):
     mask = np.ones(image.GetSize(), np.uint8)
-    volumes.write_mask(mask, image, path)
-    back = volumes.to_array(volumes.read_label(path, image, 2))
+    nifti.write_mask(mask, image, path)
+    back = nifti.to_array(nifti.read_label(path, image, 2))
     if not np.array_equal(back, mask):
         raise Broken("a mask that is read back is another one")
 
@@ -160,7 +162,7 @@ def read_stack(content, folder):
     if mask.size < SMALL:
         written = os.path.join(folder, "mask.tif")
         scans.write_mask(whole, mask, found, 2, written)
-        if not np.array_equal(volumes.to_array(scans.read_mask(whole, written, found, 2)), mask):
+        if not np.array_equal(nifti.to_array(scans.read_mask(whole, written, found, 2)), mask):
             raise Broken("a mask that is read back is another one")
 
 

@@ -30,7 +30,7 @@ POINTS = {
     "held_out": ("utils.hooks.evaluation_hook", "EvaluationHook", "_predict"),
     "save": ("utils.checkpoints", "tf.train.Saver", "save"),
     "saved": ("utils.checkpoints", "", "write_list"),
-    "mask": ("utils.geometry", "", "restore_slab"),
+    "mask": ("utils.imaging.geometry", "", "restore_slab"),
     "compress": ("gzip", "GzipFile", "write"),
     "table": ("utils.report", "", "write_json"),
     "predicted": ("utils.masks", "MaskWriter", "write"),

@@ -6,8 +6,8 @@ import os
 import numpy as np
 from synthetic import DIRECTIONS, blob, image_of, write_image
 
+from utils.imaging.tasks import Case
 from utils.masks import mask_path
-from utils.tasks import Case
 
 STRUCTURES = ("Front", "Back")
 SHAPE = (20, 31, 14)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from utils.boxes import bounding_box
+from utils.imaging.bounding_box import bounding_box
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -22,7 +22,7 @@ from synthetic import DIRECTIONS, image_of
 
 import main
 from utils import findings as reading
-from utils import tasks
+from utils.imaging import tasks
 
 TRAINING, TEST = 6, 2
 

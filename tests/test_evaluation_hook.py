@@ -10,11 +10,11 @@ from training_sessions import summaries_in, training_session
 from utils.data_loader import Volumes
 from utils.feeding import Whole
 from utils.hooks.evaluation_hook import OVERLAYS, EvaluationHook, best_score, best_step
+from utils.imaging.tasks import Pages
 from utils.overlays import overlay_png
 from utils.scores import mean_of_defined, soft_dice
 from utils.system.errors import UserError
 from utils.system.interruption import Interrupted
-from utils.tasks import Pages
 from utils.tf_runtime import tf
 from utils.unfinished import Unfinished
 from utils.workers import Workers

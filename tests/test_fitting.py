@@ -7,7 +7,7 @@ from synthetic import DIRECTIONS, ORIGIN, image_of, scan
 
 from utils import fitting
 from utils.fitting import Restored, fit_array, fit_image, fit_label, resampled_shape, seen
-from utils.geometry import restore_slab
+from utils.imaging.geometry import restore_slab
 
 SHAPES = [(5, 7, 4), (8, 6, 9), (1, 12, 4), (6, 6, 6)]
 CLASSES = 3

@@ -11,8 +11,8 @@ from command_line import PROJECT
 from fuzz_targets import use_flags
 from fuzzing import Kind, fuzz
 
+from utils.imaging.tasks import case_name
 from utils.system.errors import UserError
-from utils.tasks import case_name
 
 # Address space beyond what the process has with all its libraries: no input may make it ask for more.
 MEGABYTES = 1024

@@ -3,8 +3,8 @@ import pytest
 import SimpleITK as sitk
 from synthetic import DIRECTIONS, blob, grid_of, image_of
 
-from utils.geometry import resample_image, resample_label, restore_slab, slices_below
-from utils.volumes import to_array
+from utils.imaging.geometry import resample_image, resample_label, restore_slab, slices_below
+from utils.imaging.nifti import to_array
 
 SHAPES = [((21, 34, 17), (16, 16, 16)), ((14, 19, 25), (24, 32, 16)), ((18, 25, 11), (18, 32, 8))]
 

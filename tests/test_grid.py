@@ -5,8 +5,8 @@ from synthetic import image_of, raw_nifti, write_image
 
 from utils import grid
 from utils.config.flags import FLAGS
+from utils.imaging.tasks import Case
 from utils.system.errors import UserError
-from utils.tasks import Case
 
 
 @pytest.fixture

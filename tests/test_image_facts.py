@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from synthetic import image_of, scan
 
-from utils import image_facts
-from utils.image_facts import Facts
+from utils.imaging import image_facts
+from utils.imaging.image_facts import Facts
 
 
 def facts(values=(0, 1, 2), channels=1, seed=0):

@@ -6,7 +6,8 @@ import pytest
 from command_line import STRUCTURES, TEST_CASES, TINY, TRAINING_CASES, make_task, read_description, write_description
 from stack_tasks import stack_task
 
-from utils import job, model_settings, params, split
+from utils import job, model_settings, params
+from utils.imaging import split
 from utils.system import launch
 from utils.system.errors import UserError
 

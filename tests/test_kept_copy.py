@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from synthetic import SHAPE, SPACING, image_of, scan, write_image
 
-from utils import kept_copy, large_scans
+from utils import kept_copy
 from utils.border_weights import border_weights
+from utils.imaging import large_scan_turns
+from utils.imaging.tasks import Case
 from utils.kept_copy import keep, keep_in_turn
 from utils.preprocessing import prepare_case
 from utils.system.errors import UserError
-from utils.tasks import Case
 
 SETTINGS = {
     "input_shape": (4, 6, 5),
@@ -116,9 +117,9 @@ class TestKeep:
     @pytest.mark.parametrize("spacing, waits", [(2.0, False), (0.1, True)])
     def test_a_scan_that_becomes_large_waits_for_its_turn(self, cases, directory, monkeypatch, spacing, waits):
         seen, prepare = [], kept_copy.prepare_case
-        monkeypatch.setattr(large_scans, "LARGE", 10**4)
+        monkeypatch.setattr(large_scan_turns, "LARGE", 10**4)
         monkeypatch.setattr(
-            kept_copy, "prepare_case", lambda *given: seen.append(large_scans._turn.locked()) or prepare(*given)
+            kept_copy, "prepare_case", lambda *given: seen.append(large_scan_turns._turn.locked()) or prepare(*given)
         )
         keep(cases[:2], dict(SETTINGS, fit="spacing", spacing=(spacing,) * 3, input_shape=(None,) * 3), directory)
         assert seen == [waits] * 2

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from synthetic import image_of, write_image
 
-from utils import large_scans
-from utils.large_scans import LARGE, in_turn, turn_of
+from utils.imaging import large_scan_turns
+from utils.imaging.large_scan_turns import LARGE, in_turn, turn_of
 
 
 class TestTurns:
@@ -44,15 +44,15 @@ class TestTurns:
     def test_the_turn_ends_with_an_error(self):
         with pytest.raises(ValueError), in_turn((LARGE,)):
             raise ValueError
-        assert not large_scans._turn.locked()
+        assert not large_scan_turns._turn.locked()
 
 
 class TestFiles:
     def test_the_header_tells_the_size(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(large_scans, "LARGE", 5 * 7 * 4)
+        monkeypatch.setattr(large_scan_turns, "LARGE", 5 * 7 * 4)
         for name, shape, large in (("smaller", (5, 7, 3), False), ("larger", (5, 7, 4), True)):
             with turn_of(write_image(image_of(np.zeros(shape, np.float32)), tmp_path / (name + ".nii.gz"))):
-                assert large_scans._turn.locked() == large
+                assert large_scan_turns._turn.locked() == large
 
     @pytest.mark.parametrize("content", [None, b"", b"nonsense" * 100])
     def test_what_cannot_be_read_is_left_to_others_to_tell(self, tmp_path, content):
@@ -60,4 +60,4 @@ class TestFiles:
         if content is not None:
             path.write_bytes(content)
         with turn_of(str(path)):
-            assert not large_scans._turn.locked()
+            assert not large_scan_turns._turn.locked()

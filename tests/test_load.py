@@ -11,8 +11,8 @@ from peak_memory import KNOWN, measured
 from synthetic import grid_of, image_of, write_image
 
 from utils import fitting
+from utils.imaging.tasks import Case
 from utils.masks import MaskWriter
-from utils.tasks import Case
 
 NETWORK = TINY_NETWORK + ("--batch_size", "2")
 # MB more, however many cases: the report fills up to its 20 MB, and is in memory more than once while it is made.

@@ -1,7 +1,8 @@
 import pytest
 
-from utils import job, tasks
+from utils import job
 from utils.config import memory_rules
+from utils.imaging import tasks
 from utils.system import memory
 from utils.system.errors import UserError
 

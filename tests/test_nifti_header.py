@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from synthetic import DIRECTIONS, ORIGIN, SHAPE, SPACING, affine, image_of, raw_nifti, scan, write_image, written
 
-from utils.nifti_header import Header, HeaderError, check_file, geometry_of, hash_of, mask_header, read_header, tilt_of
+from utils.imaging.nifti_header import (
+    Header,
+    HeaderError,
+    check_file,
+    geometry_of,
+    hash_of,
+    mask_header,
+    read_header,
+    tilt_of,
+)
 
 
 class TestCheckFile:

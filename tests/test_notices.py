@@ -6,8 +6,8 @@ from stack_tasks import stack_task
 from synthetic import image_of, scan, write_image
 
 from utils import notices
-from utils.image_facts import Facts
-from utils.tasks import Case, Pages, read_task
+from utils.imaging.image_facts import Facts
+from utils.imaging.tasks import Case, Pages, read_task
 
 SETTINGS = {"input_shape": [8, 8, 8], "fit": "pad", "spacing": [1.0, 1.0, 2.0], "classes": 2}
 INPUT = "the network's input of 8 x 8 x 8 voxels of 1 x 1 x 2 mm"

@@ -15,8 +15,8 @@ from shared_model import copy_of
 from synthetic import DIRECTIONS, affine, blob, grid_of, image_of, raw_nifti, scan, written
 
 import main
+from utils.imaging.nifti import read_channels
 from utils.system.errors import UserError
-from utils.volumes import read_channels
 
 NOBODY = 65534
 SPACE, LETTERS = "with  two spaces", "Kopf rechts \u00e4\u4e00\U0001f9e0 'a&b' %s"

@@ -17,13 +17,13 @@ from pages import (
 from synthetic import image_of
 
 from utils.config.network_flags import OWN_FLAGS
+from utils.imaging.tasks import Case
 from utils.masks import mask_path
 from utils.page import build, charts, markup
 from utils.page.build import write
 from utils.page.measures import MEAN, tabulate
 from utils.page.volume import encode
 from utils.system.errors import UserError
-from utils.tasks import Case
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'"
 EMPTY_ELEMENTS = ("meta", "input", "img", "br", "link")

@@ -74,7 +74,7 @@ class TestDefaults:
 
     def test_needs_neither_tensorflow_nor_simpleitk(self):
         code = (
-            "import sys, utils.params, utils.split; utils.params.from_command_line(['--data_dir', 'task', "
+            "import sys, utils.params, utils.imaging.split; utils.params.from_command_line(['--data_dir', 'task', "
             "'--model_dir', 'no_such_folder']); print([n for n in ('tensorflow', 'SimpleITK') if n in sys.modules])"
         )
         assert subprocess.check_output([sys.executable, "-c", code], cwd=REPOSITORY).strip() == b"[]"

@@ -6,7 +6,7 @@ import pytest
 
 from utils import phantom, phantom_stack
 from utils.border_weights import border_weights
-from utils.stacks import describe, pages_of, read_mask, read_page
+from utils.imaging.stacks import describe, pages_of, read_mask, read_page
 
 SEED = 7
 SIZE = phantom_stack.Size(96, 6, 3)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from stack_tasks import content_of_image, grey
 
-from utils.png_header import SIGNATURE, PngError, check_file
+from utils.imaging.png_header import SIGNATURE, PngError, check_file
 
 
 def chunk(name, data=b""):

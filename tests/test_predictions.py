@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from stack_tasks import grey, saved
 
+from utils.imaging.case_files import read_channels
+from utils.imaging.nifti import to_array
+from utils.imaging.tasks import cases_of_images
 from utils.predictions import CasePrediction, StackPrediction, page_names, tabulate, tell, write_csv, write_json
-from utils.scans import read_channels
 from utils.system.errors import UserError
-from utils.tasks import cases_of_images
-from utils.volumes import to_array
 
 STRUCTURES = ["Anterior", "Posterior"]
 NAN = float("nan")

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from synthetic import SHAPE, SPACING, blob, image_of, raw_nifti, scan, write_image, written
 
-from utils.geometry import resample_image, resample_label
+from utils.imaging.geometry import resample_image, resample_label
+from utils.imaging.nifti import to_array
+from utils.imaging.tasks import Case
 from utils.normalization import zscore
 from utils.preprocessing import check_memory, cropped_share, prepare_case, prepare_image
 from utils.system.errors import UserError
-from utils.tasks import Case
-from utils.volumes import to_array
 
 
 def settings(**changes):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from utils import model_settings
+from utils.imaging.tasks import Case
 from utils.kept_copy import Kept
 from utils.provenance import about_run
 from utils.run_record import RunRecord, combined, in_words
-from utils.tasks import Case
 
 
 class Several:

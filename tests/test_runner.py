@@ -32,9 +32,9 @@ import main
 from utils import checkpoints, kept_copy, training
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
-from utils.image_facts import ONE_INTENSITY, SAME_VOXELS, UNMARKED
+from utils.imaging.image_facts import ONE_INTENSITY, SAME_VOXELS, UNMARKED
+from utils.imaging.tasks import Case
 from utils.notices import axes_of
-from utils.tasks import Case
 
 AUGMENTED = ("--augment_rotation", "15", "--augment_elastic", "1", "--augment_noise", "0.2", "--augment_gamma", "0.3")
 

@@ -6,9 +6,9 @@ import pytest
 import SimpleITK as sitk
 from synthetic import DIRECTIONS, grid_of, image_of, raw_nifti, scan, write_image
 
-from utils.scan_grid import GEOMETRY_KEY
+from utils.imaging.nifti import read_channels, read_grid, write_mask
+from utils.imaging.scan_grid import GEOMETRY_KEY
 from utils.system.errors import UserError
-from utils.volumes import read_channels, read_grid, write_mask
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])

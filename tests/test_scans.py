@@ -5,11 +5,12 @@ import pytest
 from stack_tasks import SHAPE, grey, saved, stack_task, truth
 from synthetic import grid_of, image_of, scan, write_image
 
-from utils import fitting, scans, volumes
+from utils import fitting
+from utils.imaging import case_files, nifti
+from utils.imaging.nifti import to_array
+from utils.imaging.tasks import Case, Pages, read_task
 from utils.preprocessing import check_scan, prepare_case
 from utils.system.errors import CannotWrite, UnusableFile
-from utils.tasks import Case, Pages, read_task
-from utils.volumes import to_array
 
 SETTINGS = {
     "input_shape": [8, 8, 1],
@@ -44,7 +45,11 @@ class TestAxes:
     def test_are_those_of_the_header_and_of_the_image(self, tmp_path, direction, axes):
         path = write_image(image_of(scan(), direction), tmp_path / "scan.nii.gz")
         case = Case("scan", path, None)
-        assert scans.axes_of(scans.read_grid(case)) == scans.axes_of(scans.read_channels(case)[0]) == axes
+        assert (
+            case_files.axes_of(case_files.read_grid(case))
+            == case_files.axes_of(case_files.read_channels(case)[0])
+            == axes
+        )
 
 
 class TestTrouble:
@@ -57,24 +62,24 @@ class TestTrouble:
         "part, name", [("image", "Cast"), ("image", "GetArrayViewFromImage"), ("label", "ReadImage")]
     )
     def test_of_a_scan(self, volume, monkeypatch, part, name, error):
-        self.broken(monkeypatch, volumes.sitk, name, error)
-        read = {"image": scans.read_channels, "label": lambda case: scans.read_label(case, None, 2)}[part]
+        self.broken(monkeypatch, nifti.sitk, name, error)
+        read = {"image": case_files.read_channels, "label": lambda case: case_files.read_label(case, None, 2)}[part]
         with pytest.raises(UnusableFile) as caught:
             read(volume)
         assert str(caught.value).startswith(getattr(volume, part) + ": ")
         assert "no" in str(caught.value) and "\n" not in str(caught.value)
 
     def test_of_a_header(self, volume, monkeypatch):
-        self.broken(monkeypatch, volumes.sitk, "ImageFileReader", ValueError(""))
+        self.broken(monkeypatch, nifti.sitk, "ImageFileReader", ValueError(""))
         with pytest.raises(
             UnusableFile, match=r"scan\.nii\.gz: cannot be used \(ValueError: ValueError\): leave it out"
         ):
-            scans.read_grid(volume)
+            case_files.read_grid(volume)
 
     def test_of_a_page(self, task, monkeypatch):
-        self.broken(monkeypatch, scans.stacks.sitk, "GetArrayFromImage", MemoryError())
+        self.broken(monkeypatch, case_files.stacks.sitk, "GetArrayFromImage", MemoryError())
         with pytest.raises(UnusableFile, match="takes more memory than there is"):
-            scans.read_channels(task.training[0])
+            case_files.read_channels(task.training[0])
 
     def test_after_reading(self, volume, monkeypatch):
         self.broken(monkeypatch, fitting, "fit_image", RuntimeError("sitk::ERROR: no"))
@@ -91,25 +96,25 @@ class TestTrouble:
 class TestPages:
     def test_each_is_a_slice_of_its_own(self, task):
         for number, case in enumerate(task.training):
-            (channel,) = scans.read_channels(case)
-            grid = scans.read_grid(case)
+            (channel,) = case_files.read_channels(case)
+            grid = case_files.read_grid(case)
             assert grid_of(channel) == grid_of(grid) and grid.size == SHAPE + (1,)
             np.testing.assert_array_equal(to_array(channel)[..., 0], grey(number))
-            label = scans.read_label(case, grid, 2)
+            label = case_files.read_label(case, grid, 2)
             assert grid_of(label) == grid_of(channel)
             np.testing.assert_array_equal(to_array(label)[..., 0], truth(number))
 
     def test_all_of_a_stack_to_be_predicted(self, task):
         (case,) = task.test
-        (channel,) = scans.read_channels(case)
-        assert scans.read_grid(case).size == channel.GetSize() == SHAPE + (3,)
+        (channel,) = case_files.read_channels(case)
+        assert case_files.read_grid(case).size == channel.GetSize() == SHAPE + (3,)
         np.testing.assert_array_equal(to_array(channel), np.stack([grey(100), grey(101), grey(102)], axis=-1))
 
     def test_colours_are_channels(self, tmp_path):
         task = read_task(stack_task(tmp_path, colour=True))
         assert task.modalities == ("red", "green", "blue")
-        channels = scans.read_channels(task.test[0])
-        assert scans.channels_of(task.test[0]) == len(channels) == 3
+        channels = case_files.read_channels(task.test[0])
+        assert case_files.channels_of(task.test[0]) == len(channels) == 3
         np.testing.assert_array_equal(to_array(channels[1])[..., 2], grey(102, SHAPE + (3,))[..., 1])
         with pytest.raises(UnusableFile, match=r"test-volume\.tif: has 3 channels where 1 are expected"):
             check_scan(task.test[0], {"channels": 1})
@@ -125,60 +130,62 @@ class TestPages:
 
     def test_content_tells_pages_and_masks_apart_but_not_where_they_lie(self, tmp_path):
         tasks = [read_task(stack_task(tmp_path / name, folders=name == "folders")) for name in ("files", "folders")]
-        files, folders = ([scans.content_of(case) for case in task.training + task.test] for task in tasks)
+        files, folders = ([case_files.content_of(case) for case in task.training + task.test] for task in tasks)
         assert files == folders and len(set(files)) == 5
         case = tasks[0].training[0]
         saved(case.label, *[truth(number + 1) * np.uint8(255) for number in range(4)])
         os.utime(case.label, ns=(1, 1))
-        changed = [scans.content_of(case) for case in tasks[0].training]
+        changed = [case_files.content_of(case) for case in tasks[0].training]
         assert not set(changed) & set(files[:4])
 
 
 class TestVolumes:
-    """Cases that are no stacks go through `utils.volumes`."""
+    """Cases that are no stacks go through `utils.imaging.nifti`."""
 
     def test_are_what_they_were(self, volume, tmp_path):
-        assert not scans.is_stack(volume) and scans.channels_of(volume) == 1
-        like = volumes.read_channels(volume.image)[0]
-        assert grid_of(scans.read_grid(volume)) == grid_of(like)
-        np.testing.assert_array_equal(to_array(scans.read_channels(volume)[0]), scan())
-        label = scans.read_label(volume, like, 2)
+        assert not case_files.is_stack(volume) and case_files.channels_of(volume) == 1
+        like = nifti.read_channels(volume.image)[0]
+        assert grid_of(case_files.read_grid(volume)) == grid_of(like)
+        np.testing.assert_array_equal(to_array(case_files.read_channels(volume)[0]), scan())
+        label = case_files.read_label(volume, like, 2)
         np.testing.assert_array_equal(to_array(label), np.round(scan()))
-        paths = [str(tmp_path / name) for name in (scans.mask_name(volume), "other.nii.gz")]
+        paths = [str(tmp_path / name) for name in (case_files.mask_name(volume), "other.nii.gz")]
         assert paths[0] == volume.image
-        scans.write_mask(volume, to_array(label), like, 2, paths[0])
-        volumes.write_mask(to_array(label), like, paths[1])
+        case_files.write_mask(volume, to_array(label), like, 2, paths[0])
+        nifti.write_mask(to_array(label), like, paths[1])
         with open(paths[0], "rb") as first, open(paths[1], "rb") as second:
             assert first.read() == second.read()
-        np.testing.assert_array_equal(to_array(scans.read_mask(volume, paths[0], like, 2)), to_array(label))
+        np.testing.assert_array_equal(to_array(case_files.read_mask(volume, paths[0], like, 2)), to_array(label))
 
 
 class TestMasks:
     @pytest.mark.parametrize("classes", [2, 3])
     def test_have_the_pages_of_their_stacks(self, task, tmp_path, classes):
         for case in (task.training[2], task.test[0]):
-            grid = scans.read_grid(case)
+            grid = case_files.read_grid(case)
             mask = np.stack([truth(number, classes) for number in range(grid.size[2])], axis=-1)
-            path = str(tmp_path / scans.mask_name(case))
+            path = str(tmp_path / case_files.mask_name(case))
             assert path.endswith(case.name + ".tif")
-            scans.write_mask(case, mask, grid, classes, path)
-            found = scans.read_mask(case, path, grid, classes)
+            case_files.write_mask(case, mask, grid, classes, path)
+            found = case_files.read_mask(case, path, grid, classes)
             assert grid_of(found) == grid_of(grid)
             np.testing.assert_array_equal(to_array(found), mask)
 
     def test_of_other_pages_are_refused(self, task, tmp_path):
-        grid = scans.read_grid(task.test[0])
+        grid = case_files.read_grid(task.test[0])
         path = saved(tmp_path / "mask.tif", truth(), truth())
         with pytest.raises(UnusableFile, match=r"mask\.tif: has 2 pages, its image 3"):
-            scans.read_mask(task.test[0], path, grid, 2)
+            case_files.read_mask(task.test[0], path, grid, 2)
         path = saved(tmp_path / "mask.tif", *[truth(shape=(5, 7))] * 3)
         with pytest.raises(UnusableFile, match=r"mask\.tif: page 1: has 5 by 7 pixels, its image 7 by 5"):
-            scans.read_mask(task.test[0], path, grid, 2)
+            case_files.read_mask(task.test[0], path, grid, 2)
 
     def test_a_file_in_the_place_of_the_folder(self, task, tmp_path):
         (tmp_path / "eval").write_text("")
         with pytest.raises(CannotWrite, match=r"mask\.tif: cannot be written"):
-            scans.write_mask(task.test[0], np.zeros((7, 5, 3), np.uint8), None, 2, str(tmp_path / "eval" / "mask.tif"))
+            case_files.write_mask(
+                task.test[0], np.zeros((7, 5, 3), np.uint8), None, 2, str(tmp_path / "eval" / "mask.tif")
+            )
 
 
 class TestBadInput:
@@ -186,15 +193,20 @@ class TestBadInput:
         for number, shape in enumerate([(7, 5), (7, 6)]):
             saved(tmp_path / "folder" / "{}.png".format(number), grey(shape=shape))
         case = Case("folder", str(tmp_path / "folder"), None, Pages())
-        for read in (scans.read_grid, scans.read_channels, scans.channels_of):
+        for read in (case_files.read_grid, case_files.read_channels, case_files.channels_of):
             with pytest.raises(UnusableFile, match=r"1\.png: has 7 by 6 pixels of 1 channels, .*0\.png 7 by 5 of 1"):
                 read(case)
-        with scans.turn_of(case):
+        with case_files.turn_of(case):
             pass
 
     def test_what_was_wrong_before_is_told_by_all(self, task):
         case = task.training[0]._replace(pages=Pages(problem="labels.tif: has 2 masks for 3 images"))
-        readers = (scans.read_grid, scans.read_channels, scans.content_of, lambda case: scans.read_label(case, None, 2))
+        readers = (
+            case_files.read_grid,
+            case_files.read_channels,
+            case_files.content_of,
+            lambda case: case_files.read_label(case, None, 2),
+        )
         for read in readers:
             with pytest.raises(UnusableFile, match="has 2 masks for 3 images"):
                 read(case)
@@ -202,4 +214,4 @@ class TestBadInput:
     def test_more_pages_than_memory(self, task, monkeypatch):
         monkeypatch.setattr("utils.system.memory.limit", lambda: 4 * 7 * 5 * 3 - 1)
         with pytest.raises(UnusableFile, match=r"test-volume(\.tif)?: its (3 pages of 7 x 5|7 x 5 x 3) pixels need"):
-            scans.read_channels(task.test[0])
+            case_files.read_channels(task.test[0])

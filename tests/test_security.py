@@ -19,10 +19,10 @@ import download_dataset
 import main
 from examples import launching
 from utils import data_loader, kept_copy
+from utils.imaging.tasks import Case
 from utils.page import build
 from utils.system.errors import refuse
 from utils.system.printable import printable
-from utils.tasks import Case
 
 OURS = sources(*PLACES + ["images/*.py"])
 # Modules that make objects, and so run code, of what a file says.

@@ -1,6 +1,6 @@
 import pytest
 
-from utils.split import (
+from utils.imaging.split import (
     changed_contents,
     check_stored_split,
     fold_cases,

@@ -12,10 +12,10 @@ from PIL import Image
 from stack_tasks import certain, disc, saved, stack_task
 
 from utils import predictions, report
+from utils.imaging.stacks import pages_of, read_mask
+from utils.imaging.tasks import read_task
 from utils.masks import MaskWriter, mask_path
 from utils.page import build
-from utils.stacks import pages_of, read_mask
-from utils.tasks import read_task
 
 SHAPE = (40, 30)
 CENTRES = [(12, 10), (25, 15), (20, 20)]

@@ -10,8 +10,8 @@ from command_line import run_here
 from stack_tasks import SHAPE, grey, saved, stack_task, truth
 from synthetic import image_of, scan, write_image
 
+from utils.imaging.tasks import Pages, cases_of_images, read_task
 from utils.system.errors import UserError
-from utils.tasks import Pages, cases_of_images, read_task
 
 
 def described(data_dir, training, test=(), labels=("membrane", "cell"), modalities=("EM",)):

@@ -11,8 +11,9 @@ from command_line import PROJECT
 from PIL import Image
 from stack_tasks import SHAPE, content_of_image, grey, saved, tiled, truth
 
-from utils.label_values import take_rounded
-from utils.stacks import (
+from utils.imaging.label_values import take_rounded
+from utils.imaging.nifti import to_array
+from utils.imaging.stacks import (
     Page,
     describe,
     forget,
@@ -25,9 +26,8 @@ from utils.stacks import (
     write_masks,
     write_stack,
 )
+from utils.imaging.tiff_header import check_file
 from utils.system.errors import UnusableFile, UserError
-from utils.tiff_header import check_file
-from utils.volumes import to_array
 
 
 def read_all(path):
@@ -110,7 +110,7 @@ class TestReadPage:
         """A thousand pages would each read a thousand directories."""
         pages = pages_of(saved(tmp_path / "stack.tif", *[grey(number) for number in range(9)]))
         looked_at = []
-        monkeypatch.setattr("utils.stacks.check_file", lambda path: looked_at.append(path) or check_file(path))
+        monkeypatch.setattr("utils.imaging.stacks.check_file", lambda path: looked_at.append(path) or check_file(path))
         for page in pages:
             assert read_header([page]) == (SHAPE, 1)
             read_page(page)
@@ -260,7 +260,7 @@ class TestWriteMasks:
         """The limit on the size of files stands for it, in a process of its own."""
         code = (
             "import resource, signal, numpy as np; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-            "from utils.stacks import write_stack;"
+            "from utils.imaging.stacks import write_stack;"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
             "write_stack([np.zeros((100, 100), np.uint8)] * 3, {!r})".format(str(tmp_path / "masks.tif"))
         )

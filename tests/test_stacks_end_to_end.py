@@ -10,7 +10,7 @@ from shared_model import dice
 
 import download_dataset
 from utils import phantom_stack
-from utils.stacks import pages_of, read_mask
+from utils.imaging.stacks import pages_of, read_mask
 
 # Enough training for a Dice that no mask of one value and no threshold of the brightness reaches.
 TRAINING = (

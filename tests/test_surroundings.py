@@ -115,7 +115,7 @@ class TestPackages:
         told = startup.in_one_line(outer)
         assert isinstance(told, UserError) and "libthing.so.1: cannot open shared object: make the" in str(told)
 
-    @pytest.mark.parametrize("name", ["utils.scans", "main"])
+    @pytest.mark.parametrize("name", ["utils.imaging.case_files", "main"])
     def test_faults_of_our_own_stay_what_they_are(self, name):
         error = ModuleNotFoundError("no module", name=name)
         assert startup.in_one_line(error) is error

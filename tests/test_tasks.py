@@ -3,8 +3,8 @@ import os
 
 import pytest
 
+from utils.imaging.tasks import Case, case_name, cases_of_images, read_task
 from utils.system.errors import UserError
-from utils.tasks import Case, case_name, cases_of_images, read_task
 
 LABELS = {"0": "background", "1": "Anterior", "2": "Posterior"}
 

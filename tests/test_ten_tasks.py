@@ -10,7 +10,7 @@ import ten_tasks
 from command_line import PROJECT, read_description, read_image, read_json, succeed_here
 from synthetic import grid_of
 
-from utils import tasks
+from utils.imaging import tasks
 
 BRIEF = ("--threads", 1, "--train_epochs", 1, "--evaluate_every", 0, "--train_split", 0.67)
 BRIEF += ("--data_normalization", "auto")

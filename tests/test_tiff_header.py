@@ -6,7 +6,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from utils.tiff_header import TiffError, check_file
+from utils.imaging.tiff_header import TiffError, check_file
 
 SHORT, LONG, LONG8 = 3, 4, 16
 

@@ -8,9 +8,9 @@ import pytest
 import SimpleITK as sitk
 from synthetic import DIRECTIONS, SHAPE, affine, grid_of, image_of, raw_nifti, scan, write_image, written
 
-from utils.label_values import take_rounded
+from utils.imaging.label_values import take_rounded
+from utils.imaging.nifti import read_channels, read_grid, read_label, to_array, write_mask
 from utils.system.errors import UserError
-from utils.volumes import read_channels, read_grid, read_label, to_array, write_mask
 
 
 def changed(content, *fields):

@@ -1,10 +1,11 @@
 """``--exec_mode check``: reads a whole task as training would, and tells of every case what it is and what is wrong."""
 
-from utils import findings, fitting, grid, tasks
+from utils import findings, fitting, grid
 from utils.check_summary import summary_lines
 from utils.check_table import table_lines
 from utils.config import memory_rules
 from utils.feeding import feeding_of
+from utils.imaging import tasks
 from utils.job import Job, refuse_stacks
 from utils.preprocessing import check_memory, settings_of
 from utils.system.errors import UserError

@@ -4,14 +4,14 @@ import collections
 
 import numpy as np
 
-from utils import image_facts
+from utils.imaging import image_facts
 from utils.system.memory import by_axis
 
 BACKGROUND = "background"
 
 
 def summary_lines(findings, task, settings):
-    """Lines that sum up all ``utils.findings.Finding`` of a ``utils.tasks.Task``.
+    """Lines that sum up all ``utils.findings.Finding`` of a ``utils.imaging.tasks.Task``.
 
     ``settings`` are those of preprocessing, or None where they cannot be known.
     """

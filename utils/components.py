@@ -3,7 +3,7 @@
 import numpy as np
 import SimpleITK as sitk
 
-from utils.boxes import bounding_box
+from utils.imaging.bounding_box import bounding_box
 
 BACKGROUND = 0
 VOXELS_AT_ONCE = 1 << 22

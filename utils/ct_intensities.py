@@ -8,8 +8,8 @@ of 0 and a standard deviation of 1 by theirs (Isensee et al. 2021, nnU-Net). C: 
 import numpy as np
 import SimpleITK as sitk
 
-from utils import scans
 from utils.foreground import some_voxels
+from utils.imaging import case_files
 from utils.preprocessing import check_scan
 from utils.system import memory
 from utils.system.errors import UserError, attempted
@@ -43,10 +43,10 @@ def of_structures(cases, settings, most, threads):
 
 
 def _of_structures(case, settings, most):
-    with scans.turn_of(case), memory.trouble_over(case.image):
+    with case_files.turn_of(case), memory.trouble_over(case.image):
         check_scan(case, settings)
-        channels = scans.read_channels(case)
-        return sampled(channels, scans.read_label(case, channels[0], settings["classes"]), most)
+        channels = case_files.read_channels(case)
+        return sampled(channels, case_files.read_label(case, channels[0], settings["classes"]), most)
 
 
 def sampled(channels, label, most):

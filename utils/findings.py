@@ -8,9 +8,10 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils import ct_intensities, image_facts, label_values, tasks
+from utils import ct_intensities
+from utils.imaging import image_facts, label_values, tasks
+from utils.imaging.case_files import axes_of, is_stack, read_channels, read_label, turn_of
 from utils.preprocessing import check_scan
-from utils.scans import axes_of, is_stack, read_channels, read_label, turn_of
 from utils.system import memory
 from utils.system.environment import threads
 from utils.system.errors import UserError, unusable
@@ -57,7 +58,7 @@ class Finding(NamedTuple):
 
 
 def read(task, params, description):
-    """The ``Finding`` of each case of a ``utils.tasks.Task``, those for training first; a progress bar tells of it."""
+    """The ``Finding`` of each case of a ``Task``, those for training first; a progress bar tells of it."""
     cases = [(case, TRAINING) for case in task.training] + [(case, TEST) for case in task.test]
     findings = []
     with Progress(len(cases), description, "cases") as progress:

@@ -12,8 +12,8 @@ import math
 
 import numpy as np
 
-from utils import geometry
-from utils.volumes import to_array
+from utils.imaging import geometry
+from utils.imaging.nifti import to_array
 
 BACKGROUND = 0
 # How many numbers a slab may hold; it has one slice at least.
@@ -52,7 +52,7 @@ class Restored:
 
     Args:
         probabilities: float32 [X, Y, Z, K].
-        like: an image or a ``utils.scan_grid.ScanGrid``.
+        like: an image or a ``utils.imaging.scan_grid.ScanGrid``.
         settings: a dict with ``input_shape``, ``fit`` and ``spacing``.
 
     ``shape`` is (X', Y', Z'); ``slabs`` is the list of slabs, each a range of slices; the last one asked for is kept.

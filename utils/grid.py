@@ -6,7 +6,7 @@ from utils import shapes
 from utils.config import network_rules
 from utils.config.flag import shown
 from utils.config.flag_values import SPACINGS
-from utils.scans import read_grid
+from utils.imaging.case_files import read_grid
 from utils.system import memory
 from utils.system.errors import UserError, unusable
 

@@ -3,17 +3,18 @@
 import os
 from typing import Any, Dict, NamedTuple, Tuple
 
-from utils import grid, model_folder, model_settings, split, tasks
+from utils import grid, model_folder, model_settings
 from utils.config import memory_rules
 from utils.config.modes import EVALUATION_MODES, PREDICTION_MODES, TRAINING_MODES
 from utils.config.network_flags import UNET
+from utils.imaging import split, tasks
+from utils.imaging.case_files import is_stack
+from utils.imaging.tasks import Case
 from utils.model_settings import SCANS, STACKS
 from utils.params import binding_settings
-from utils.scans import is_stack
 from utils.system import launch
 from utils.system.errors import UserError
 from utils.system.files import RESTORE
-from utils.tasks import Case
 
 
 class Job(NamedTuple):

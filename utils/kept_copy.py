@@ -8,20 +8,21 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from utils import foreground, image_facts
+from utils import foreground
 from utils.border_weights import border_weights
 from utils.fitting import shape_before_padding
-from utils.image_facts import Facts
-from utils.large_scans import in_turn
-from utils.nifti_header import HeaderError, hash_of
+from utils.imaging import image_facts
+from utils.imaging.case_files import content_of, is_stack, read_grid
+from utils.imaging.image_facts import Facts
+from utils.imaging.large_scan_turns import in_turn
+from utils.imaging.nifti_header import HeaderError, hash_of
+from utils.imaging.tasks import Case
 from utils.preprocessing import SETTINGS, check_scan, cropped_share, prepare_case
-from utils.scans import content_of, is_stack, read_grid
 from utils.system.environment import share_of_cores
 from utils.system.errors import CannotWrite, UserError, attempted, unusable
 from utils.system.files import replace_on_success
 from utils.system.memory import voxels
 from utils.system.thread_pool import overlapped
-from utils.tasks import Case
 
 # To be raised whenever preprocessing gives other arrays for the same files and settings.
 FORMAT_VERSION = 1
@@ -132,7 +133,7 @@ def _kept(case, content, former, settings, directory):
 
 
 def _turn_of(case, settings):
-    """``utils.large_scans.in_turn`` for a case as it is in its file, or as it is going to be, whichever is larger."""
+    """``large_scan_turns.in_turn`` for a case as it is in its file, or as it is going to be, whichever is larger."""
     try:
         grid = read_grid(case)
     except UserError:

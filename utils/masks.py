@@ -9,20 +9,21 @@ import threading
 import numpy as np
 import SimpleITK as sitk
 
-from utils import fitting, predictions, report, scans, scores
+from utils import fitting, predictions, report, scores
 from utils.components import clear_smaller_parts
-from utils.large_scans import in_turn
+from utils.imaging import case_files
+from utils.imaging.large_scan_turns import in_turn
+from utils.imaging.nifti import to_array
 from utils.surface_scores import SurfaceScores, surface_scores
 from utils.system.progress import say
 from utils.uncertainty import Uncertainty
-from utils.volumes import to_array
 
 FOLDER = "eval"
 
 
 def mask_path(model_dir, case):
     """Where the mask of a case goes."""
-    return os.path.join(model_dir, FOLDER, scans.mask_name(case))
+    return os.path.join(model_dir, FOLDER, case_files.mask_name(case))
 
 
 class MaskWriter:
@@ -52,7 +53,7 @@ class MaskWriter:
 
         A ``predictions.CasePrediction``, of a stack a ``predictions.StackPrediction``.
         """
-        grid = scans.read_grid(case)
+        grid = case_files.read_grid(case)
         with in_turn(grid.size):
             mask, uncertainty = self._write(case, grid, probabilities, None)
             size = self._sizes(case, mask, grid)
@@ -60,8 +61,10 @@ class MaskWriter:
 
     def _write(self, case, grid, probabilities, truth):
         """Write a mask and draw its picture; return it, and the uncertainty of each class."""
-        mask, uncertainty = self._mask(fitting.Restored(probabilities, grid, self.preparation), scans.is_stack(case))
-        scans.write_mask(case, mask, grid, self.classes, mask_path(self.model_dir, case))
+        mask, uncertainty = self._mask(
+            fitting.Restored(probabilities, grid, self.preparation), case_files.is_stack(case)
+        )
+        case_files.write_mask(case, mask, grid, self.classes, mask_path(self.model_dir, case))
         if self.pictures:
             self._draw(case, grid, mask, truth)
         return mask, uncertainty
@@ -101,14 +104,14 @@ class MaskWriter:
         Background is left out. ``network_label`` is the label on the network's grid, uint8 [X, Y, Z]. All scores but
         the soft Dice are those of the mask as it is read back from its file.
         """
-        grid = scans.read_grid(case)
+        grid = case_files.read_grid(case)
         with in_turn(grid.size):
             return self._evaluate(case, grid, probabilities, network_label)
 
     def _evaluate(self, case, grid, probabilities, network_label):
-        truth = to_array(scans.read_label(case, grid, self.classes))
+        truth = to_array(case_files.read_label(case, grid, self.classes))
         uncertainty = self._write(case, grid, probabilities, truth)[1]
-        written = to_array(scans.read_mask(case, mask_path(self.model_dir, case), grid, self.classes))
+        written = to_array(case_files.read_mask(case, mask_path(self.model_dir, case), grid, self.classes))
         distances = self._surface_scores(written, truth, grid.spacing)
         size, true_size = (self._sizes(case, voxels, grid) for voxels in (written, truth))
         # Pages have the same scores in the same order, in pixels.
@@ -126,7 +129,7 @@ class MaskWriter:
 
     def _sizes(self, case, mask, grid):
         """The volume (ml) of each structure of a mask, of the mask of a stack the area (pixels)."""
-        if scans.is_stack(case):
+        if case_files.is_stack(case):
             return scores.voxel_counts(mask, self.classes)[1:]
         return scores.volumes_ml(mask, self.classes, grid.spacing)[1:]
 
@@ -140,8 +143,8 @@ class MaskWriter:
 
         path = os.path.join(self.folder, case.name + ".png")
         with self._drawing:
-            image = scans.read_channels(case)[0]
+            image = case_files.read_channels(case)[0]
             # A view, which the image outlives.
             voxels = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)
-            pages = scans.is_stack(case)
+            pages = case_files.is_stack(case)
             case_picture(path, voxels, grid.spacing, mask, truth, self.structures, case.name, pages)

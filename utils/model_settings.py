@@ -219,7 +219,7 @@ def _knows_intensities(stored):
 
 
 def _are_axes(value):
-    """Whether a value is what `utils.scans.axes_of` returns, or may."""
+    """Whether a value is what `utils.imaging.case_files.axes_of` returns, or may."""
     return isinstance(value, str) and len(value) == 3 and set(value) <= set("RLAPIS")
 
 

@@ -5,7 +5,8 @@ Files that cannot be read are left out: whoever needs all of them tells what is 
 
 import numpy as np
 
-from utils import fitting, image_facts, scans
+from utils import fitting
+from utils.imaging import case_files, image_facts
 from utils.system.errors import UserError, attempted
 from utils.system.memory import by_axis
 
@@ -16,14 +17,14 @@ OTHER_UNIT = 9.99
 
 def axes_of(cases):
     """The axes of the scans among the cases, a sorted list such as ["LPS"]; None without any."""
-    return sorted({scans.axes_of(grid) for case, grid in _grids(cases) if not scans.is_stack(case)}) or None
+    return sorted({case_files.axes_of(grid) for case, grid in _grids(cases) if not case_files.is_stack(case)}) or None
 
 
 def of_scans(cases, axes, settings=None):
     """The lines that the images' headers give rise to.
 
     Args:
-        cases: the ``utils.tasks.Case``s, all of scans or all of stacks.
+        cases: the ``utils.imaging.tasks.Case``s, all of scans or all of stacks.
         axes: what ``axes_of`` returned of the training cases.
         settings: those of ``utils.preprocessing``, where scans that are larger than the network's input are told too.
     """
@@ -36,12 +37,12 @@ def of_scans(cases, axes, settings=None):
 
 def _grids(cases):
     """Pairs of a case and the grid that its header tells."""
-    grids = ((case, attempted(scans.read_grid, case)) for case in cases)
+    grids = ((case, attempted(case_files.read_grid, case)) for case in cases)
     return [(case, grid) for case, grid in grids if not isinstance(grid, UserError)]
 
 
 def _other_axes(grids, axes, count):
-    found = [(case, scans.axes_of(grid)) for case, grid in grids if axes and not scans.is_stack(case)]
+    found = [(case, case_files.axes_of(grid)) for case, grid in grids if axes and not case_files.is_stack(case)]
     others = ["{} ({})".format(case.name, own) for case, own in found if own not in axes]
     if not others:
         return None
@@ -61,7 +62,7 @@ def _other_units(grids, settings, count):
     others = [
         "{} ({})".format(case.name, by_axis("{:.3g}".format(step) for step in grid.spacing))
         for case, grid, ratio in ratios
-        if not scans.is_stack(case) and (ratio.min() >= OTHER_UNIT or ratio.max() <= 1 / OTHER_UNIT)
+        if not case_files.is_stack(case) and (ratio.min() >= OTHER_UNIT or ratio.max() <= 1 / OTHER_UNIT)
     ]
     if not others:
         return None
@@ -90,7 +91,7 @@ def of_structures(shares, settings, count):
     """The line about cases of whose structures the network does not see all, in a list; an empty one without any.
 
     Args:
-        shares: pairs of a ``utils.tasks.Case`` and the share of its structures' voxels that is cropped away.
+        shares: pairs of a ``utils.imaging.tasks.Case`` and the share of its structures' voxels that is cropped away.
         settings: those of ``utils.preprocessing``.
         count: how many cases were looked at.
     """
@@ -109,7 +110,7 @@ def of_voxels(facts, modalities, intensities):
     """The lines about images of one intensity, images of equal voxels and labels without a structure.
 
     Args:
-        facts: pairs of a ``utils.tasks.Case`` and its ``utils.image_facts.Facts``.
+        facts: pairs of a ``utils.imaging.tasks.Case`` and its ``utils.imaging.image_facts.Facts``.
         modalities: the names of the channels.
         intensities: by what ``utils.ct_intensities`` found the channels are normalised, or None.
     """
@@ -128,7 +129,7 @@ def of_voxels(facts, modalities, intensities):
     if told:
         lines.append(_line(image_facts.SAME_VOXELS, told, count, "leave out all but one of each"))
     # In stacks, pages without any are nothing unusual.
-    told = [case.name for case, one in facts if image_facts.is_unmarked(one) and not scans.is_stack(case)]
+    told = [case.name for case, one in facts if image_facts.is_unmarked(one) and not case_files.is_stack(case)]
     if told:
         lines.append(_line(image_facts.UNMARKED, told, count, "finish those that something is missing from"))
     return lines
@@ -185,7 +186,7 @@ def _size(grid, settings):
 def _input(case, settings):
     axes = _fitted_axes(settings)
     told = by_axis(settings["input_shape"][axis] for axis in axes)
-    if scans.is_stack(case):
+    if case_files.is_stack(case):
         return told + " pixels"
     return "{} voxels of {} mm".format(told, by_axis("{:.4g}".format(settings["spacing"][axis]) for axis in axes))
 

@@ -6,8 +6,9 @@ from typing import NamedTuple, Sequence
 import numpy as np
 
 from dllogger.values import plain
-from utils import case_table, missing, stacks
-from utils.scans import is_stack
+from utils import case_table, missing
+from utils.imaging import stacks
+from utils.imaging.case_files import is_stack
 from utils.scores import mean_of_defined
 from utils.system.files import write_json_atomically
 from utils.system.progress import say
@@ -39,15 +40,15 @@ class StackPrediction(NamedTuple):
 
 
 def kind_of(cases):
-    """Returns the class of what is known of the masks of ``utils.tasks.Case``s, all of scans or all of stacks."""
+    """Returns the class of what is known of the masks of ``Case``s, all of scans or all of stacks."""
     return StackPrediction if any(map(is_stack, cases)) else CasePrediction
 
 
 def page_names(cases, made):
     """Returns what predictions.json tells of folders of images: {"pages": {case: names of its files}}, {} without any.
 
-    The names are in the order of the pages of the mask. Of the ``utils.tasks.Case``s those are told of that are among
-    the predictions ``made``. Raises UserError for a folder that cannot be read any more.
+    The names are in the order of the pages of the mask. Of the ``utils.imaging.tasks.Case``s those are told of that are
+    among the predictions ``made``. Raises UserError for a folder that cannot be read any more.
     """
     known = {prediction.name for prediction in made}
     folders = [case for case in cases if case.name in known and is_stack(case) and os.path.isdir(case.image)]

@@ -5,10 +5,11 @@ import functools
 import numpy as np
 import SimpleITK as sitk
 
-from utils import fitting, scans
+from utils import fitting
 from utils.config.network_rules import PATCH
 from utils.feeding import fit_of
-from utils.image_facts import facts_of
+from utils.imaging import case_files
+from utils.imaging.image_facts import facts_of
 from utils.normalization import filling, normalized
 from utils.system import memory
 from utils.system.errors import UnusableFile
@@ -62,7 +63,7 @@ def prepare_image(channels, settings, pages=False):
 
 def check_scan(case, settings):
     """Raises UserError where the header of a case's image alone tells that it cannot be used."""
-    found, expected = scans.channels_of(case), settings["channels"]
+    found, expected = case_files.channels_of(case), settings["channels"]
     if found != expected:
         raise UnusableFile(
             "{}: has {} channel{} where {} are expected: check the modalities of the task".format(
@@ -72,9 +73,9 @@ def check_scan(case, settings):
 
 
 def read_scan(case, settings):
-    """Return the channels of a case as `utils.scans.read_channels` does, once it is known that they can be used."""
+    """Return the channels of a case as `case_files.read_channels` does, once it is known that they can be used."""
     check_scan(case, settings)
-    channels = scans.read_channels(case)
+    channels = case_files.read_channels(case)
     check_memory(case.image, channels[0].GetSize(), channels[0].GetSpacing(), settings)
     return channels
 
@@ -103,12 +104,12 @@ def cropped_share(case, settings):
 
     The label is read only where the header says that the scan is cropped. Raises UserError as `prepare_case` does.
     """
-    grid = scans.read_grid(case)
+    grid = case_files.read_grid(case)
     seen = fitting.seen(grid.size, grid.spacing, settings)
     if all(len(part) == size for part, size in zip(seen, grid.size)):
         return 0.0
     with memory.trouble_over(case.image):
-        label = scans.read_label(case, grid, settings["classes"])
+        label = case_files.read_label(case, grid, settings["classes"])
         # [Z, Y, X]
         values = sitk.GetArrayViewFromImage(label)
         marked = np.count_nonzero(values)
@@ -119,15 +120,15 @@ def cropped_share(case, settings):
 def prepare_case(case, settings):
     """Read a case; return its image, np.float32 [X, Y, Z, C], its label, np.uint8 [X, Y, Z] or None, and its Facts.
 
-    The `utils.image_facts.Facts` are those of the voxels in its files. Raises UserError where a file cannot be used,
-    or has not settings["channels"] channels.
+    The `utils.imaging.image_facts.Facts` are those of the voxels in its files. Raises UserError where a file cannot be
+    used, or has not settings["channels"] channels.
     """
     with memory.trouble_over(case.image):
         channels = read_scan(case, settings)
-        image = prepare_image(channels, settings, pages=scans.is_stack(case))
+        image = prepare_image(channels, settings, pages=case_files.is_stack(case))
         if case.label is None:
             return image, None, facts_of(channels, None, settings["classes"])
-        label = scans.read_label(case, channels[0], settings["classes"])
+        label = case_files.read_label(case, channels[0], settings["classes"])
         # The same grid within a tolerance by now, which a number of voxels after resampling might not be.
         label.CopyInformation(channels[0])
         return image, fitting.fit_label(label, settings), facts_of(channels, label, settings["classes"])

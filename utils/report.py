@@ -8,7 +8,7 @@ import numpy as np
 
 from dllogger.values import plain
 from utils import case_table, missing
-from utils.scans import is_stack
+from utils.imaging.case_files import is_stack
 from utils.scores import mean_of_defined
 from utils.statistics import bootstrap_interval, rank_correlation
 from utils.system.files import write_json_atomically
@@ -58,7 +58,7 @@ MEASURES = case_table.measures_of(CaseScores)
 
 
 def kind_of(cases):
-    """Returns the class of the scores of ``utils.tasks.Case``s, all of them scans or all of them pages."""
+    """Returns the class of the scores of ``utils.imaging.tasks.Case``s, all of them scans or all of them pages."""
     return PageScores if any(map(is_stack, cases)) else CaseScores
 
 

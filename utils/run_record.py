@@ -5,7 +5,8 @@ import hashlib
 
 import numpy as np
 
-from utils import model_settings, split
+from utils import model_settings
+from utils.imaging import split
 from utils.system.errors import UserError
 
 # Hexadecimal digits of a case's hash, and of each of the whole numbers that workers exchange it as.

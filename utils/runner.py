@@ -10,22 +10,11 @@ import numpy as np
 
 import dllogger
 from model.model_fn import model_fn
-from utils import (
-    checkpoints,
-    data_loader,
-    image_facts,
-    label_values,
-    model_folder,
-    model_settings,
-    notices,
-    predictions,
-    report,
-    run_log,
-    split,
-)
+from utils import checkpoints, data_loader, model_folder, model_settings, notices, predictions, report, run_log
 from utils.case_table import gathered, measures_of
 from utils.config.modes import TRAINING_MODES
 from utils.hooks.evaluation_hook import best_step
+from utils.imaging import image_facts, label_values, split
 from utils.masks import FOLDER as MASK_FOLDER
 from utils.masks import MaskWriter
 from utils.page import build as page

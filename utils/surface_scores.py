@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils.boxes import bounding_box
+from utils.imaging.bounding_box import bounding_box
 
 
 class SurfaceScores(NamedTuple):

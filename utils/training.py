@@ -16,8 +16,6 @@ from utils import (
     model_folder,
     model_settings,
     notices,
-    scans,
-    split,
     unfinished,
 )
 from utils.config.modes import uses_held_out
@@ -25,6 +23,7 @@ from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.stopping_hook import StoppingHook
 from utils.hooks.training_hook import TrainingHook
+from utils.imaging import case_files, split
 from utils.normalization import clipped_channels
 from utils.predicting import batch_size_of
 from utils.system import interruption
@@ -51,7 +50,7 @@ class Training:
             self._write_settings()
             self._write_split()
         volumes, held_out = self._preparation.training_volumes(self.job)
-        scans.forget()
+        case_files.forget()
         items = self._preparation.items(volumes)
         plan = self._training_plan(len(items), items.order)
         first_step, state = self._last_step()

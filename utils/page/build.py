@@ -7,9 +7,10 @@ import string
 import time
 from typing import Any, Dict, List, NamedTuple, Tuple
 
-from utils import scans as scan_files
 from utils.config.flag import shown
 from utils.config.network_flags import OWN_FLAGS, UNET, VNET
+from utils.imaging import case_files as scan_files
+from utils.imaging.tasks import Case
 from utils.masks import mask_path
 from utils.model_settings import RUNS
 from utils.page import markup, sections, sources
@@ -22,7 +23,6 @@ from utils.system.errors import UserError, attempted
 from utils.system.files import read_json, replace_on_success, write_json_atomically
 from utils.system.progress import Progress, say
 from utils.system.thread_pool import overlapped
-from utils.tasks import Case
 from utils.training_log import mean_epochs
 
 FOLDER = "report"
@@ -87,7 +87,7 @@ def write(model_dir, cases, structures, predicted=False, logs=()):
 
     Args:
         model_dir: the model's folder, as text.
-        cases: the ``utils.tasks.Case``s that have been evaluated or predicted.
+        cases: the ``utils.imaging.tasks.Case``s that have been evaluated or predicted.
         structures: their names by value, background left out.
         predicted: whether the cases have been predicted; else they have been evaluated.
         logs: paths of the training's log, or of those of all folds; one that is missing is left out.

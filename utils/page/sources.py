@@ -2,10 +2,10 @@
 
 import os
 
-from utils.stacks import Page
+from utils.imaging.stacks import Page
+from utils.imaging.tasks import Case, Pages
 from utils.system.errors import UserError
 from utils.system.files import RESTORE
-from utils.tasks import Case, Pages
 
 ANEW = "delete it, and evaluate or predict anew"
 
@@ -35,7 +35,8 @@ def check_scans(path, scans):
 
 
 def entry_of(case):
-    """Returns a ``utils.tasks.Case`` as scans.json lists it: its name, and the paths of its image and its label.
+    """Returns a ``utils.imaging.tasks.Case`` as scans.json lists it: its name, and the paths of its image and its
+    label.
 
     A page of a stack, or a whole one, has a fourth entry: the numbers of the pages in the two files, or none.
     """

@@ -12,11 +12,11 @@ AXES = "xyz"
 class Facts(NamedTuple):
     """A task as a whole. Arrays have a row for each case; the first rows are those of the labelled ones, L of them.
 
-    cases: the ``utils.tasks.Case``; training, test: how many there are for each; sizes: voxels, int [N, 3]; spacings:
-    mm, float [N, 3]; structures: voxels of each structure, int [L, K - 1]; filled: slices across x, y and z with some
-    structure, int [L, 3]; intensities: the lowest and the highest of each channel, float [N, C, 2]; sample: those of
-    some voxels of structures, float [n, C]; modalities, labels: names; stacks: whether the cases are images, of
-    pixels without a size in mm.
+    cases: the ``utils.imaging.tasks.Case``; training, test: how many there are for each; sizes: voxels, int [N, 3];
+    spacings: mm, float [N, 3]; structures: voxels of each structure, int [L, K - 1]; filled: slices across x, y and z
+    with some structure, int [L, 3]; intensities: the lowest and the highest of each channel, float [N, C, 2]; sample:
+    those of some voxels of structures, float [n, C]; modalities, labels: names; stacks: whether the cases are images,
+    of pixels without a size in mm.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Facts(NamedTuple):
 
 
 def gather(task, findings):
-    """The ``Facts`` of a ``utils.tasks.Task`` from its ``utils.findings.Finding``, none of which has a problem."""
+    """The ``Facts`` of a ``Task`` from its ``Finding``, none of which has a problem."""
     ordered = sorted(findings, key=lambda finding: finding.voxels is None)
     labelled = [finding.voxels for finding in ordered if finding.voxels is not None]
     return Facts(

@@ -3,11 +3,12 @@
 import shlex
 import time
 
-from utils import findings, job, split, tasks
+from utils import findings, job
 from utils import params as params_file
 from utils.config.flag import shown
 from utils.config.modes import PLAN
 from utils.config.parser import build_parser
+from utils.imaging import split, tasks
 from utils.planning import estimates, page, trial
 from utils.planning.facts import gather
 from utils.planning.proposal import propose, training_cases

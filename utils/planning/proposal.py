@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from utils import grid, shapes, split
+from utils import grid, shapes
 from utils.config import recipes
 from utils.config.network_flags import MOST_LEVELS, UNET, VNET
 from utils.config.network_rules import PATCH, SHAPES
+from utils.imaging import split
 from utils.normalization import clipped_channels
 from utils.planning import network_cost
 from utils.planning.facts import AXES

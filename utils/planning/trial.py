@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from utils import tasks
+from utils.imaging import tasks
 from utils.job import Job
 from utils.model_settings import GRID_SETTINGS, TASK_SETTINGS
 from utils.planning import network_cost

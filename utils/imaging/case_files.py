@@ -9,9 +9,9 @@ import functools
 import numpy as np
 import SimpleITK as sitk
 
-from utils import large_scans, stacks, volumes
-from utils.nifti_header import geometry_of
-from utils.scan_grid import ScanGrid
+from utils.imaging import large_scan_turns, nifti, stacks
+from utils.imaging.nifti_header import geometry_of
+from utils.imaging.scan_grid import ScanGrid
 from utils.system import memory
 from utils.system.errors import UnusableFile, UserError
 
@@ -19,7 +19,7 @@ SPACING, ORIGIN, DIRECTION = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0
 
 
 def is_stack(case):
-    """Tell whether a ``utils.tasks.Case`` is a page of a stack, or a whole one."""
+    """Tell whether a ``utils.imaging.tasks.Case`` is a page of a stack, or a whole one."""
     return case.pages is not None
 
 
@@ -42,17 +42,17 @@ def channels_of(case):
     """
     if is_stack(case):
         return stacks.read_header(_pages(case)).channels
-    return volumes.channels_of(volumes.scan_header(case.image))
+    return nifti.channels_of(nifti.scan_header(case.image))
 
 
 @_about_its_image
 def read_grid(case):
-    """Return the ``utils.scan_grid.ScanGrid`` of a case, of whose image only the header is read.
+    """Return the ``utils.imaging.scan_grid.ScanGrid`` of a case, of whose image only the header is read.
 
     Raises UserError as ``channels_of`` does.
     """
     if not is_stack(case):
-        return volumes.read_grid(case.image)
+        return nifti.read_grid(case.image)
     pages = _pages(case)
     size = stacks.read_header(pages).size + (len(pages),)
     return ScanGrid(size, SPACING, ORIGIN, DIRECTION, geometry_of(SPACING, ORIGIN, DIRECTION))
@@ -67,21 +67,21 @@ def axes_of(grid):
 
 
 def turn_of(case):
-    """``utils.large_scans.in_turn`` for a case."""
+    """``utils.imaging.large_scan_turns.in_turn`` for a case."""
     if not is_stack(case):
-        return large_scans.turn_of(case.image)
+        return large_scan_turns.turn_of(case.image)
     try:
-        return large_scans.in_turn(read_grid(case).size)
+        return large_scan_turns.in_turn(read_grid(case).size)
     except UserError:
         # Reading will tell what is wrong.
-        return large_scans.in_turn(())
+        return large_scan_turns.in_turn(())
 
 
 @_about_its_image
 def read_channels(case):
-    """Return the channels of a case's image, 3-D SimpleITK float32 images, as ``utils.volumes.read_channels`` does."""
+    """Return the channels of a case's image, 3-D SimpleITK float32 images, as ``nifti.read_channels`` does."""
     if not is_stack(case):
-        return volumes.read_channels(case.image)
+        return nifti.read_channels(case.image)
     pages = _pages(case)
     header = stacks.read_header(pages)
     memory.refuse_beyond(
@@ -96,11 +96,11 @@ def read_channels(case):
 def read_label(case, like, classes):
     """Return the label of a case, a 3-D SimpleITK uint8 image of values 0 to ``classes`` - 1 on the grid of ``like``.
 
-    ``like`` may be None, of an image that cannot be read. Raises UserError as ``utils.volumes.read_label`` does.
+    ``like`` may be None, of an image that cannot be read. Raises UserError as ``utils.imaging.nifti.read_label`` does.
     """
     with memory.trouble_over(case.label, Exception):
         if not is_stack(case):
-            return volumes.read_label(case.label, like, classes)
+            return nifti.read_label(case.label, like, classes)
         if case.pages.problem:
             raise UnusableFile(case.pages.problem)
         return _label_of([case.pages.mask], like, classes)
@@ -120,14 +120,14 @@ def write_mask(case, mask, grid, classes, path):
     if is_stack(case):
         stacks.write_masks([mask[:, :, number] for number in range(mask.shape[2])], classes, path)
     else:
-        volumes.write_mask(mask, grid, path)
+        nifti.write_mask(mask, grid, path)
 
 
 def read_mask(case, path, grid, classes):
     """Return a mask that ``write_mask`` has written, as ``read_label`` returns a label."""
     with memory.trouble_over(path, Exception):
         if not is_stack(case):
-            return volumes.read_label(path, grid, classes)
+            return nifti.read_label(path, grid, classes)
         pages = stacks.pages_of(path)
         if len(pages) != grid.size[2]:
             raise UnusableFile("{}: has {} pages, its image {}".format(path, len(pages), grid.size[2]))

@@ -8,9 +8,9 @@ import gzip
 import numpy as np
 import SimpleITK as sitk
 
-from utils import label_values
-from utils.nifti_header import HeaderError, check_file, geometry_of, mask_header, read_header, tilt_of
-from utils.scan_grid import GEOMETRY_KEY, ScanGrid
+from utils.imaging import label_values
+from utils.imaging.nifti_header import HeaderError, check_file, geometry_of, mask_header, read_header, tilt_of
+from utils.imaging.scan_grid import GEOMETRY_KEY, ScanGrid
 from utils.system import memory
 from utils.system.errors import UnusableFile, last_line
 from utils.system.files import replace_on_success
@@ -55,7 +55,7 @@ def read_channels(path):
 
 
 def scan_header(path):
-    """Return the `utils.nifti_header.Header` of a scan, of which no more is read.
+    """Return the `utils.imaging.nifti_header.Header` of a scan, of which no more is read.
 
     Raises UserError for a file that cannot be read or is not 3-D or 4-D.
     """
@@ -94,8 +94,8 @@ def read_label(path, like, classes):
     """Return a label as a 3-D SimpleITK uint8 image of values 0 to `classes` - 1 on the grid of `like`.
 
     `like` may be None, of an image that cannot be read. Raises UserError for a file that cannot be read, one on
-    another grid (size; spacing, origin and direction but for rounding), and for values that `utils.label_values`
-    refuses.
+    another grid (size; spacing, origin and direction but for rounding), and for values that
+    `utils.imaging.label_values` refuses.
     """
     header = _checked(path, read_header)
     label = _read(path, header, 1)

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 
-from utils.nifti_header import HeaderError, read_header
+from utils.imaging.nifti_header import HeaderError, read_header
 
 # As a scan of 256 x 256 x 256; the smaller ones are worked on in several threads at a time.
 LARGE = 1 << 24

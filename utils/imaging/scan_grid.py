@@ -10,7 +10,7 @@ class ScanGrid(NamedTuple):
     """The grid of a scan's three axes; it answers as a SimpleITK image does, for which it stands.
 
     size: voxels; spacing: mm; origin: mm, the centre of the first voxel; direction: nine numbers, row by row;
-    geometry: the header's own fields, as ``utils.nifti_header`` has them.
+    geometry: the header's own fields, as ``utils.imaging.nifti_header`` has them.
     """
 
     size: Tuple[int, ...]

@@ -17,12 +17,12 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils import label_values, png_header
+from utils.imaging import label_values, png_header
+from utils.imaging.tiff_header import MOST_PIXELS, TiffError, check_file
 from utils.system import memory
 from utils.system.errors import CannotWrite, UnusableFile, UserError, last_line
 from utils.system.files import replace_on_success
 from utils.system.printable import is_printable
-from utils.tiff_header import MOST_PIXELS, TiffError, check_file
 
 TIFF = (".tif", ".tiff")
 EXTENSIONS = TIFF + (".png",)
@@ -167,8 +167,8 @@ def hash_of(pages):
 def to_channels(pages):
     """Return pages [X, Y, C] of one shape as a list of 3-D SimpleITK images, one for each channel, a page a slice.
 
-    That is what `utils.volumes.read_channels` returns of a scan. A pixel counts as 1 mm, and so does a page: what the
-    files say of it is not to be relied on.
+    That is what `utils.imaging.nifti.read_channels` returns of a scan. A pixel counts as 1 mm, and so does a page: what
+    the files say of it is not to be relied on.
     """
     channels = np.stack(pages, axis=2).transpose(3, 2, 1, 0)  # [C, pages, Y, X]
     return [sitk.GetImageFromArray(np.ascontiguousarray(channel)) for channel in channels]

@@ -7,7 +7,7 @@ one. Both grids share it, so that nothing shifts by half a voxel on the way.
 import numpy as np
 import SimpleITK as sitk
 
-from utils.volumes import to_array
+from utils.imaging.nifti import to_array
 
 INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest_neighbor": sitk.sitkNearestNeighbor}
 

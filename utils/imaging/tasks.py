@@ -1,17 +1,17 @@
 """Which scans there are: `dataset.json` of a Medical Segmentation Decathlon task, or a list of files.
 
-Instead of scans there may be stacks of 2-D images (`utils.stacks`): each page that has a mask is a case of its own, so
-that pages are dealt out, and scored, one by one; a stack to be predicted is one case with all its pages.
+Instead of scans there may be stacks of 2-D images (`utils.imaging.stacks`): each page that has a mask is a case of its
+own, so that pages are dealt out, and scored, one by one; a stack to be predicted is one case with all its pages.
 """
 
 import os
 from typing import NamedTuple, Optional, Tuple
 
-from utils import stacks
+from utils.imaging import stacks
+from utils.imaging.task_paths import inside, is_same_file, refuse_leading_out, shown, with_neighbour
 from utils.system.errors import UserError
 from utils.system.files import read_json
 from utils.system.printable import is_printable
-from utils.task_paths import inside, is_same_file, refuse_leading_out, shown, with_neighbour
 
 EXTENSIONS = (".nii.gz", ".nii")
 ENTRY = '{"image": file, "label": file}'
