@@ -3,8 +3,8 @@
 import numpy as np
 
 from utils.data_loader import TrainingPlan
-from utils.feeding import Whole
-from utils.items import Items
+from utils.sampling.samples import Items
+from utils.sampling.tiling import Whole
 
 
 def dealt_out(count, workers=1):

@@ -12,8 +12,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from utils.phantom import coordinates, make_direction
+from utils.sampling.warping import smooth_field
 from utils.system.files import write_json_atomically
-from utils.warping import smooth_field
 
 LICENCE = "CC-BY-SA 4.0"
 # Of the standard deviation of the noise: what MRI signals of 0 to 1, and Hounsfield units, have.

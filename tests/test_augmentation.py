@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from command_line import PROJECT
 
-from utils.augmentation import (
+from utils.sampling.augmentation import (
     UNCHANGED,
     Augmentation,
     Draw,
@@ -271,7 +271,7 @@ class TestFlipped:
 
 class TestRuntime:
     def test_needs_no_tensorflow(self):
-        code = "import sys, utils.augmentation; sys.exit('tensorflow' in sys.modules)"
+        code = "import sys, utils.sampling.augmentation; sys.exit('tensorflow' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0
 
 

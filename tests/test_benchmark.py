@@ -3,9 +3,9 @@ import pytest
 from plans import plan_of, whole
 
 from utils import benchmark, data_loader
-from utils.augmentation import Augmentation
-from utils.feeding import Whole
 from utils.hooks.profiling_hook import step_figures
+from utils.sampling.augmentation import Augmentation
+from utils.sampling.tiling import Whole
 from utils.tf_runtime import tf
 
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from plans import images_of, plan_of, whole
 
-from utils.augmentation import Augmentation, augmented, flipped
 from utils.data_loader import Parts, TrainingPlan, repeated_images, streamed_dataset, training_batch, training_dataset
-from utils.feeding import Whole
 from utils.foreground import positions
-from utils.items import Items
+from utils.sampling.augmentation import Augmentation, augmented, flipped
+from utils.sampling.samples import Items
+from utils.sampling.tiling import Whole
 from utils.tf_runtime import tf
 
 SHAPE = (4, 3, 5)

@@ -8,10 +8,10 @@ from plans import images_of
 from training_sessions import summaries_in, training_session
 
 from utils.data_loader import Volumes
-from utils.feeding import Whole
 from utils.hooks.evaluation_hook import OVERLAYS, EvaluationHook, best_score, best_step
 from utils.imaging.tasks import Pages
 from utils.overlays import overlay_png
+from utils.sampling.tiling import Whole
 from utils.scores import mean_of_defined, soft_dice
 from utils.system.errors import UserError
 from utils.system.interruption import Interrupted

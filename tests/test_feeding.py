@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from utils import sliding_window
-from utils.feeding import Patches, Slices, Whole, feeding_of, fit_of, items_of, put_together
+from utils.sampling import sliding_window
+from utils.sampling.tiling import Patches, Slices, Whole, feeding_of, fit_of, items_of, put_together
 
 SHAPES = [(5, 7, 4), (5, 7, 1), (5, 7, 9)]
 AXES = pytest.mark.parametrize("axis", [0, 1, 2])

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from synthetic import scan
 
-from utils.augmentation import Intensity
-from utils.intensities import blurred, changed, with_gamma
+from utils.sampling.augmentation import Intensity
+from utils.sampling.intensities import blurred, changed, with_gamma
 
 SHAPE = (9, 14, 6)
 CHANGES = {

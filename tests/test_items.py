@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from utils.augmentation import UNCHANGED, Augmentation, Draw, Intensity, augmented, draws
-from utils.feeding import Patches, Slices, Whole
 from utils.foreground import positions
-from utils.items import Items, PatchItems, SliceItems
+from utils.sampling.augmentation import UNCHANGED, Augmentation, Draw, Intensity, augmented, draws
+from utils.sampling.samples import Items, PatchItems, SliceItems
+from utils.sampling.tiling import Patches, Slices, Whole
 
 SHAPE = (6, 5, 4)
 

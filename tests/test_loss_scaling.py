@@ -12,10 +12,10 @@ import pytest
 from plans import plan_of
 
 from model.model_fn import model_fn
-from utils.augmentation import Augmentation
 from utils.checkpoints import step_of
 from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.training_hook import TrainingHook
+from utils.sampling.augmentation import Augmentation
 from utils.system.progress import Progress
 from utils.tf_runtime import scale_loss, tf
 from utils.unfinished import Unfinished

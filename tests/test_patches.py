@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from utils.augmentation import UNCHANGED, Augmentation, Draw, augmented, draws
 from utils.foreground import positions
-from utils.patches import Place, centred, changed_patch, corner, margin, middle, on_structures
-from utils.sliding_window import cut, starts
+from utils.sampling.augmentation import UNCHANGED, Augmentation, Draw, augmented, draws
+from utils.sampling.patches import Place, centred, changed_patch, corner, margin, middle, on_structures
+from utils.sampling.sliding_window import cut, starts
 
 SHAPE = (31, 26, 22)
 PATCH = (12, 8, 10)

@@ -20,8 +20,8 @@ from command_line import (
 from synthetic import grid_of, image_of, write_image
 
 from model.model_fn import probabilities_of
-from utils import sliding_window
-from utils.feeding import Patches
+from utils.sampling import sliding_window
+from utils.sampling.tiling import Patches
 from utils.tf_runtime import tf
 
 # Smaller than all scans along x and y, larger than some along z.

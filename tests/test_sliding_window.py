@@ -3,8 +3,8 @@ import os
 import numpy as np
 import pytest
 
-from utils import sliding_window
-from utils.sliding_window import Stitched, cut, importance, inside, shares, starts, windows
+from utils.sampling import sliding_window
+from utils.sampling.sliding_window import Stitched, cut, importance, inside, shares, starts, windows
 from utils.system.errors import CannotWrite
 
 # Volume, patch: larger along all axes, along some, along none; odd and even.

@@ -5,8 +5,8 @@ import pytest
 from plans import plan_of
 from training_sessions import summaries_in, training_session
 
-from utils.augmentation import Augmentation
 from utils.hooks.training_hook import TrainingHook, write_scalars
+from utils.sampling.augmentation import Augmentation
 from utils.system.progress import Progress
 from utils.tf_runtime import tf
 from utils.unfinished import Unfinished

@@ -3,8 +3,8 @@ import pytest
 from synthetic import blob
 from synthetic import rotation as about_each_axis
 
-from utils.augmentation import Draw
-from utils.warping import Resampling, rotation, smooth_field, sources, warped
+from utils.sampling.augmentation import Draw
+from utils.sampling.warping import Resampling, rotation, smooth_field, sources, warped
 
 SHAPE = (19, 26, 14)
 THRESHOLDS = [-0.3, 0.6]

@@ -9,7 +9,7 @@ import pytest
 from command_line import PROJECT, TINY, make_task, run_main
 from plans import plan_of
 
-from utils.augmentation import Augmentation
+from utils.sampling.augmentation import Augmentation
 from utils.system import launch
 
 LAUNCHED = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}

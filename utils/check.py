@@ -4,10 +4,10 @@ from utils import findings, fitting, grid
 from utils.check_summary import summary_lines
 from utils.check_table import table_lines
 from utils.config import memory_rules
-from utils.feeding import feeding_of
 from utils.imaging import tasks
 from utils.job import Job, refuse_stacks
 from utils.preprocessing import check_memory, settings_of
+from utils.sampling.tiling import feeding_of
 from utils.system.errors import UserError
 from utils.system.files import write_json_atomically
 from utils.system.progress import say_lines

@@ -10,10 +10,10 @@ import itertools
 
 import numpy as np
 
-from utils.augmentation import UNCHANGED, draws
-from utils.feeding import items_of
-from utils.patches import centred, middle
-from utils.sliding_window import inside
+from utils.sampling.augmentation import UNCHANGED, draws
+from utils.sampling.patches import centred, middle
+from utils.sampling.sliding_window import inside
+from utils.sampling.tiling import items_of
 from utils.tf_runtime import tf
 
 PREFETCHED_BATCHES = 4
@@ -89,7 +89,7 @@ class TrainingPlan:
         shares: how many items of an epoch each worker has.
         batch_size: items per step of each worker.
         seed: what orders and changes follow from.
-        augmentation: the ``utils.augmentation.Augmentation``, how strong the changes are.
+        augmentation: the ``utils.sampling.augmentation.Augmentation``, how strong the changes are.
         rank: which of the workers this is.
         order: function (np.random.RandomState) -> the items of an epoch in their order, int [shares[rank]]; by
             default all numbers below that.
@@ -117,7 +117,7 @@ class TrainingPlan:
         return drawn[1:]
 
     def batch(self, step):
-        """Item numbers int [N] and a list of their N ``utils.augmentation.Draw`` of one step, counted from 0."""
+        """Item numbers int [N] and a list of their N ``Draw`` of one step, counted from 0."""
         epoch, position = divmod(int(step), self.steps_per_epoch)
         order, changes = self._draw(epoch)
         chosen = slice(position * self.batch_size, (position + 1) * self.batch_size)

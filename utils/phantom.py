@@ -15,10 +15,10 @@ from typing import NamedTuple, Tuple
 import numpy as np
 import SimpleITK as sitk
 
+from utils.sampling.warping import rotation
 from utils.system.errors import UserError
 from utils.system.files import read_json, write_json_atomically
 from utils.system.folders import folder_on_success
-from utils.warping import rotation
 
 TASK_NAME = "Task00_Phantom"
 LABELS = ("background", "Anterior", "Posterior")

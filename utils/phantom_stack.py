@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.imaging.stacks import ISBI_NAMES, write_masks, write_stack
-from utils.intensities import blurred
+from utils.sampling.intensities import blurred
+from utils.sampling.warping import smooth_field
 from utils.system.files import read_json, write_json_atomically
 from utils.system.folders import folder_on_success
-from utils.warping import smooth_field
 
 TASK_NAME = "Stack00_Phantom"
 LABELS = ("membrane", "cell")

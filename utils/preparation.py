@@ -6,11 +6,11 @@ from utils import border_weights, ct_intensities, data_loader
 from utils.config.modes import uses_held_out
 from utils.config.network_flags import UNET
 from utils.config.network_rules import PATCH
-from utils.feeding import MEASURED_PATCHES, Patches, feeding_of
-from utils.items import Items, PatchItems, SliceItems
 from utils.kept_copy import keep
 from utils.normalization import clipped_channels, filling
 from utils.preprocessing import settings_of
+from utils.sampling.samples import Items, PatchItems, SliceItems
+from utils.sampling.tiling import MEASURED_PATCHES, Patches, feeding_of
 from utils.system.environment import threads
 from utils.system.errors import UserError, unusable
 
@@ -60,7 +60,7 @@ class Preparation:
         return data_loader.Volumes(kept[: len(training)]), data_loader.Volumes(kept[len(training) :])
 
     def items(self, volumes):
-        """The ``utils.items.Items`` that are trained on, of the Volumes of this worker's training cases."""
+        """The ``utils.sampling.samples.Items`` that are trained on, of the Volumes of this worker's training cases."""
         weights = self._class_weights(volumes) if self._weighs_voxels() else None
         if self._params["model"] == UNET:
             return SliceItems(volumes, self.feeding, weights, self._params["empty_slices"])

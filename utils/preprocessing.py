@@ -7,10 +7,10 @@ import SimpleITK as sitk
 
 from utils import fitting
 from utils.config.network_rules import PATCH
-from utils.feeding import fit_of
 from utils.imaging import case_files
 from utils.imaging.image_facts import facts_of
 from utils.normalization import filling, normalized
+from utils.sampling.tiling import fit_of
 from utils.system import memory
 from utils.system.errors import UnusableFile
 
@@ -20,8 +20,8 @@ SETTINGS = ("input_shape", "fit", "spacing", "resize_interpolator", "intensities
 def settings_of(params, feeding):
     """How the cases of a task are prepared: the settings of this module, a dict.
 
-    ``params`` with what the job's description adds; ``feeding`` is the ``utils.feeding`` that cuts items out of them.
-    "intensities" are those of no channel, "patch" is what a sliding window sees at a time, or None.
+    ``params`` with what the job's description adds; ``feeding`` is the ``utils.sampling.tiling`` that cuts items out of
+    them. "intensities" are those of no channel, "patch" is what a sliding window sees at a time, or None.
     """
     return {
         "input_shape": list(feeding.case_shape),

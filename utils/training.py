@@ -8,16 +8,7 @@ import tempfile
 import numpy as np
 
 from model.model_fn import probabilities_of
-from utils import (
-    augmentation,
-    checkpoints,
-    ct_intensities,
-    data_loader,
-    model_folder,
-    model_settings,
-    notices,
-    unfinished,
-)
+from utils import checkpoints, ct_intensities, data_loader, model_folder, model_settings, notices, unfinished
 from utils.config.modes import uses_held_out
 from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.evaluation_hook import EvaluationHook
@@ -26,6 +17,7 @@ from utils.hooks.training_hook import TrainingHook
 from utils.imaging import case_files, split
 from utils.normalization import clipped_channels
 from utils.predicting import batch_size_of
+from utils.sampling import augmentation
 from utils.system import interruption
 from utils.system.errors import UserError
 

@@ -9,11 +9,11 @@ import numpy as np
 import dllogger
 from model.layers import MOVING_STATISTICS
 from utils import checkpoints, scores
-from utils.feeding import items_of, put_together
 from utils.hooks.training_hook import write_scalars
 from utils.imaging.case_files import is_stack
 from utils.model_folder import BEST_FOLDER
 from utils.run_log import metric_name
+from utils.sampling.tiling import items_of, put_together
 from utils.system.errors import UserError
 from utils.system.files import read_json, write_json_atomically
 from utils.system.interruption import Interrupted

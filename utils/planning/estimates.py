@@ -5,14 +5,14 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from utils.config.network_rules import PATCH
-from utils.feeding import MEASURED_PATCHES, feeding_of, fit_of
 from utils.fitting import shape_before_padding
 from utils.foreground import MOST_POSITIONS
 from utils.normalization import clipped_channels
 from utils.planning import network_cost
 from utils.planning.proposal import items_of, training_cases
 from utils.prediction_batch import prediction_batch_size
-from utils.sliding_window import IN_MEMORY
+from utils.sampling.sliding_window import IN_MEMORY
+from utils.sampling.tiling import MEASURED_PATCHES, feeding_of, fit_of
 from utils.system import hardware, memory
 
 # Bytes of a voxel's label, of what borders add to its weight, and of a voxel of a structure where patches may lie.

@@ -14,7 +14,8 @@ WHOLE = (slice(None),) * 3
 
 
 def warped(image, label, draw, part=WHOLE):
-    """An image, float32 [X, Y, Z, C], and its label, uint8 [X, Y, Z], moved as a ``utils.augmentation.Draw`` says.
+    """An image, float32 [X, Y, Z, C], and its label, uint8 [X, Y, Z], moved as a ``utils.sampling.augmentation.Draw``
+    says.
 
     Of the moved ones a part is returned, three slices; views of the given ones where the draw moves nothing.
     Intensities are interpolated linearly. A voxel of the label gets the class that has the largest share there,
@@ -28,7 +29,7 @@ def warped(image, label, draw, part=WHOLE):
 
 
 def moves(draw):
-    """Whether a ``utils.augmentation.Draw`` moves anything, mirroring and cropping aside."""
+    """Whether a ``utils.sampling.augmentation.Draw`` moves anything, mirroring and cropping aside."""
     return bool(any(draw.angles) or draw.scale != 1 or any(draw.shift) or draw.elastic)
 
 

@@ -9,8 +9,8 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 
 from utils.config.network_flags import UNET
-from utils.intensities import changed
-from utils.warping import WHOLE, warped
+from utils.sampling.intensities import changed
+from utils.sampling.warping import WHOLE, warped
 
 # Of the cases, for each change of the intensities.
 INTENSITY_SHARE = 0.25

@@ -1,17 +1,17 @@
 """Patches of cases to train on: where they lie, and how they are cut and changed without a look at the rest.
 
 Dimensions: X, Y, Z voxels along the image's axes; C channels. A patch is told by where its first voxel lies,
-(x, y, z), as are the windows of ``utils.sliding_window``. A case that is smaller than a window of prediction is filled
-up to it on both sides alike, for training too, where a patch may be smaller than a window.
+(x, y, z), as are the windows of ``utils.sampling.sliding_window``. A case that is smaller than a window of prediction
+is filled up to it on both sides alike, for training too, where a patch may be smaller than a window.
 """
 
 from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from utils.augmentation import augmented
-from utils.sliding_window import inside
-from utils.warping import backwards, moves
+from utils.sampling.augmentation import augmented
+from utils.sampling.sliding_window import inside
+from utils.sampling.warping import backwards, moves
 
 # Of random displacements, in standard deviations: what comes from further away is taken to be what is there.
 ELASTIC_REACH = 3.0
@@ -81,7 +81,8 @@ def middle(shape, positions):
 
 
 def changed_patch(image, label, place, filling, draw, beside=()):
-    """A patch of a case after the changes of a ``utils.augmentation.Draw``: image float32 [x, y, z, C], label uint8.
+    """A patch of a case after the changes of a ``utils.sampling.augmentation.Draw``: image float32 [x, y, z, C], label
+    uint8.
 
     Only as much is read and changed as the patch takes. Around the case, rotations and the like find its outermost
     voxels; where the case is smaller than the window, it is filled up first.

@@ -8,9 +8,9 @@ import itertools
 
 import numpy as np
 
-from utils import sliding_window
 from utils.config.network_flags import UNET
 from utils.config.network_rules import PATCH, slice_axis
+from utils.sampling import sliding_window
 
 # Of a held-out case that is measured while patches are trained on, along each axis.
 MEASURED_PATCHES = 2

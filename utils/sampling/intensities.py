@@ -9,7 +9,8 @@ BLUR_REACH = 3
 
 
 def changed(channel, intensity, seed):
-    """A channel, float32 [X, Y, Z], after an ``Intensity`` of ``utils.augmentation``: noise, blur, contrast, gamma.
+    """A channel, float32 [X, Y, Z], after an ``Intensity`` of ``utils.sampling.augmentation``: noise, blur, contrast,
+    gamma.
 
     ``seed`` (whole numbers) is what the noise follows from. The channel is left alone.
     """

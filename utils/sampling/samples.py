@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from utils import patches
-from utils.augmentation import augmented
+from utils.sampling import patches
+from utils.sampling.augmentation import augmented
 
 # Sets the random numbers of a patch's place apart from those of its changes.
 PLACE = 1
@@ -28,7 +28,7 @@ class Items:
 
     Args:
         volumes: the ``utils.data_loader.Volumes`` of this worker's training cases.
-        feeding: the ``utils.feeding`` that cuts items out of them.
+        feeding: the ``utils.sampling.tiling`` that cuts items out of them.
         class_weights: what a voxel of each class counts, where the loss weighs voxels by class and border.
     """
 
@@ -55,7 +55,7 @@ class Items:
         return self.volumes.kept[self._parts[number][0]].case.name
 
     def example(self, number, draw):
-        """The ``Example`` of an item after the changes of a ``utils.augmentation.Draw``."""
+        """The ``Example`` of an item after the changes of a ``utils.sampling.augmentation.Draw``."""
         case, corner = self._parts[number]
         image, label = (
             self.feeding.cut(array, corner) for array in (self.volumes.image(case), self.volumes.label(case))
