@@ -50,7 +50,8 @@ def model_fn(features, labels, mode, params, config):
             (averaging over workers, loss scaling); ``workers`` and ``steps_per_epoch`` for the learning rate.
             In prediction with ``weights``, the paths of the checkpoints whose weights become constants and
             whose probabilities are averaged, and with ``test_time_flips`` over the flips along ``flip_axes`` too;
-            with ``changes``, those of the intensities for each of them, of ``utils.ct_intensities.changes``.
+            with ``changes``, those of the intensities for each of them, of
+            ``utils.preprocessing.ct_intensities.changes``.
         config: the ``tf.estimator.RunConfig``, which says how many checkpoints are kept.
 
     Returns:

@@ -12,7 +12,7 @@ from shared_model import copy_of
 import dllogger
 from utils.config.flags import FLAGS
 from utils.imaging.tasks import Case
-from utils.kept_copy import Kept
+from utils.preprocessing.cache import Kept
 from utils.system import environment
 
 

@@ -36,7 +36,7 @@ from synthetic import affine, raw_nifti, scan  # noqa: E402
 import download_dataset  # noqa: E402
 import main  # noqa: E402
 from examples import launching  # noqa: E402
-from utils import archives, grid, kept_copy, params  # noqa: E402
+from utils import archives, params  # noqa: E402
 from utils.config import recipes  # noqa: E402
 from utils.config.flags import FLAGS  # noqa: E402
 from utils.config.modes import CHECK, MODES, PLAN  # noqa: E402
@@ -44,6 +44,7 @@ from utils.config.parser import build_parser  # noqa: E402
 from utils.imaging import case_files as scans  # noqa: E402
 from utils.imaging import nifti, stacks, tasks  # noqa: E402
 from utils.page import build  # noqa: E402
+from utils.preprocessing import auto_shape, cache  # noqa: E402
 from utils.system.errors import UserError  # noqa: E402
 
 ARCHIVED = "Task99_Tiny"
@@ -90,7 +91,7 @@ def read_scan(content, folder):
     path = put(content, folder, "data", name)
     outcomes = [
         attempted(
-            grid.choose,
+            auto_shape.choose,
             dict(network, input_shape="auto", crop_shape=None, spacing=None, fit=fit, sampling=sampling),
             [tasks.Case("scan", path, None)],
         )
@@ -104,7 +105,7 @@ def read_scan(content, folder):
     preparation = PREPARATIONS[numbered(content, len(PREPARATIONS))]
     for label in (path, None):
         cases = [tasks.Case("scan", path, label)]
-        outcomes.append(attempted(kept_copy.keep, cases, preparation, os.path.join(folder, "cache")))
+        outcomes.append(attempted(cache.keep, cases, preparation, os.path.join(folder, "cache")))
     channels = attempted(nifti.read_channels, path)
     if isinstance(channels, UserError):
         raise channels
@@ -152,7 +153,7 @@ def read_stack(content, folder):
     preparation = dict(PREPARATIONS[0], classes=2 + numbered(content, 2), channels=1 + 2 * (numbered(content, 3) == 0))
     (whole,) = tasks.cases_of_images([path])
     for case in tasks.read_task(os.path.dirname(path), refuse_cases=False).training[:2] + (whole,):
-        attempted(kept_copy.keep, [case], preparation, os.path.join(folder, "cache"))
+        attempted(cache.keep, [case], preparation, os.path.join(folder, "cache"))
     channels, found = attempted(scans.read_channels, whole), attempted(scans.read_grid, whole)
     if isinstance(channels, UserError):
         raise channels

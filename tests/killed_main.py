@@ -24,7 +24,7 @@ from utils.system import environment, interruption
 # What is called: module, object within it or "", function.
 POINTS = {
     "rename": ("os", "", "replace"),
-    "preprocess": ("utils.kept_copy", "", "prepare_case"),
+    "preprocess": ("utils.preprocessing.cache", "", "prepare_case"),
     "array": ("numpy", "lib.format", "write_array_header_1_0"),
     "step": ("utils.hooks.training_hook", "TrainingHook", "after_run"),
     "held_out": ("utils.hooks.evaluation_hook", "EvaluationHook", "_predict"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from utils.border_weights import border_weights, class_counts, class_weights
+from utils.preprocessing.border_weights import border_weights, class_counts, class_weights
 
 RANDOM = np.random.RandomState(0)
 

@@ -3,9 +3,9 @@ import pytest
 import SimpleITK as sitk
 from synthetic import image_of, write_image
 
-from utils.ct_intensities import changes, common, figures, in_words, of_structures, voxels_per_case
 from utils.imaging.tasks import Case
-from utils.normalization import normalized
+from utils.preprocessing.ct_intensities import changes, common, figures, in_words, of_structures, voxels_per_case
+from utils.preprocessing.normalization import normalized
 from utils.system.errors import UserError
 
 SETTINGS = {"classes": 3, "channels": 1}

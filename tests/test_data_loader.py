@@ -6,7 +6,7 @@ import pytest
 from plans import images_of, plan_of, whole
 
 from utils.data_loader import Parts, TrainingPlan, repeated_images, streamed_dataset, training_batch, training_dataset
-from utils.foreground import positions
+from utils.preprocessing.foreground import positions
 from utils.sampling.augmentation import Augmentation, augmented, flipped
 from utils.sampling.samples import Items
 from utils.sampling.tiling import Whole

@@ -5,9 +5,9 @@ import pytest
 import SimpleITK as sitk
 from synthetic import DIRECTIONS, ORIGIN, image_of, scan
 
-from utils import fitting
-from utils.fitting import Restored, fit_array, fit_image, fit_label, resampled_shape, seen
 from utils.imaging.geometry import restore_slab
+from utils.preprocessing import fitting
+from utils.preprocessing.fitting import Restored, fit_array, fit_image, fit_label, resampled_shape, seen
 
 SHAPES = [(5, 7, 4), (8, 6, 9), (1, 12, 4), (6, 6, 6)]
 CLASSES = 3

@@ -3,7 +3,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from utils.foreground import positions
+from utils.preprocessing.foreground import positions
 
 SHAPE = (7, 9, 11)
 

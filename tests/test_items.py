@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from utils.foreground import positions
+from utils.preprocessing.foreground import positions
 from utils.sampling.augmentation import UNCHANGED, Augmentation, Draw, Intensity, augmented, draws
 from utils.sampling.samples import Items, PatchItems, SliceItems
 from utils.sampling.tiling import Patches, Slices, Whole

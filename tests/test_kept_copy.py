@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from synthetic import SHAPE, SPACING, image_of, scan, write_image
 
-from utils import kept_copy
-from utils.border_weights import border_weights
 from utils.imaging import large_scan_turns
 from utils.imaging.tasks import Case
-from utils.kept_copy import keep, keep_in_turn
-from utils.preprocessing import prepare_case
+from utils.preprocessing import cache
+from utils.preprocessing.border_weights import border_weights
+from utils.preprocessing.cache import keep, keep_in_turn
+from utils.preprocessing.pipeline import prepare_case
 from utils.system.errors import UserError
 
 SETTINGS = {
@@ -52,7 +52,7 @@ def prepared(monkeypatch):
         names.append(case.name)
         return prepare_case(case, settings)
 
-    monkeypatch.setattr(kept_copy, "prepare_case", counting)
+    monkeypatch.setattr(cache, "prepare_case", counting)
     return names
 
 
@@ -116,10 +116,10 @@ class TestKeep:
 
     @pytest.mark.parametrize("spacing, waits", [(2.0, False), (0.1, True)])
     def test_a_scan_that_becomes_large_waits_for_its_turn(self, cases, directory, monkeypatch, spacing, waits):
-        seen, prepare = [], kept_copy.prepare_case
+        seen, prepare = [], cache.prepare_case
         monkeypatch.setattr(large_scan_turns, "LARGE", 10**4)
         monkeypatch.setattr(
-            kept_copy, "prepare_case", lambda *given: seen.append(large_scan_turns._turn.locked()) or prepare(*given)
+            cache, "prepare_case", lambda *given: seen.append(large_scan_turns._turn.locked()) or prepare(*given)
         )
         keep(cases[:2], dict(SETTINGS, fit="spacing", spacing=(spacing,) * 3, input_shape=(None,) * 3), directory)
         assert seen == [waits] * 2
@@ -133,8 +133,8 @@ class TestKeep:
         assert again == first and len(prepared) == 4
 
     def test_the_files_are_known_by_their_content_and_read_for_it_once(self, cases, directory, monkeypatch):
-        hashed, read = [], kept_copy._hash_of_file
-        monkeypatch.setattr(kept_copy, "_hash_of_file", lambda path: hashed.append(path) or read(path))
+        hashed, read = [], cache._hash_of_file
+        monkeypatch.setattr(cache, "_hash_of_file", lambda path: hashed.append(path) or read(path))
         contents = [one.content for one in keep(cases, SETTINGS, directory)]
         assert sorted(hashed) == sorted(path for case in cases for path in (case.image, case.label) if path)
         assert len(set(contents)) == len(cases) and all(len(content) == 32 for content in contents)
@@ -162,8 +162,8 @@ class TestKeep:
         assert [one.former == other.former for one, other in zip(again, first)] == [True, False, True, True]
 
     def test_what_is_in_a_file_is_looked_at_once(self, cases, directory, monkeypatch):
-        unpacked, read = [], kept_copy.hash_of
-        monkeypatch.setattr(kept_copy, "hash_of", lambda path: unpacked.append(path) or read(path))
+        unpacked, read = [], cache.hash_of
+        monkeypatch.setattr(cache, "hash_of", lambda path: unpacked.append(path) or read(path))
         first = keep(cases, SETTINGS, directory)
         assert len(unpacked) == 7
         assert keep(cases, SETTINGS, directory) == first and len(unpacked) == 7
@@ -202,10 +202,8 @@ class TestCropped:
     @pytest.fixture
     def looked_at(self, monkeypatch):
         """The names of the cases whose share was really counted, and not found."""
-        names, count = [], kept_copy.cropped_share
-        monkeypatch.setattr(
-            kept_copy, "cropped_share", lambda case, *given: names.append(case.name) or count(case, *given)
-        )
+        names, count = [], cache.cropped_share
+        monkeypatch.setattr(cache, "cropped_share", lambda case, *given: names.append(case.name) or count(case, *given))
         return names
 
     def test_is_the_share_of_the_structures(self, cases, directory, looked_at):
@@ -279,7 +277,7 @@ class TestSecondRun:
 
     def test_another_version_of_preprocessing_makes_others(self, cases, directory, monkeypatch):
         first = keep(cases, SETTINGS, directory)
-        monkeypatch.setattr(kept_copy, "FORMAT_VERSION", kept_copy.FORMAT_VERSION + 1)
+        monkeypatch.setattr(cache, "FORMAT_VERSION", cache.FORMAT_VERSION + 1)
         assert not set(files_of(first)) & set(files_of(keep(cases, SETTINGS, directory)))
 
     def test_image_and_label_do_not_stand_for_each_other(self, tmp_path, directory):
@@ -360,7 +358,7 @@ class TestErrors:
         def broken(case, settings):
             raise ZeroDivisionError("a bug")
 
-        monkeypatch.setattr(kept_copy, "prepare_case", broken)
+        monkeypatch.setattr(cache, "prepare_case", broken)
         with pytest.raises(ZeroDivisionError, match="a bug"):
             keep(cases, SETTINGS, directory)
 
@@ -391,7 +389,7 @@ class TestPositions:
             np.testing.assert_array_equal(label[tuple(positions[:, 1:].T)], positions[:, 0])
 
     def test_are_made_where_they_are_missing_and_are_always_the_same(self, cases, directory, prepared, monkeypatch):
-        monkeypatch.setattr(kept_copy.foreground.positions, "__defaults__", (50,))
+        monkeypatch.setattr(cache.foreground.positions, "__defaults__", (50,))
         assert keep(cases[:1], dict(self.PATCHES, positions=False), directory)[0].positions is None
         (one,) = keep(cases[:1], self.PATCHES, directory)
         first = load(one.positions).copy()

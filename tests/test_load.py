@@ -10,9 +10,9 @@ from command_line import TINY_NETWORK, make_task, read_json
 from peak_memory import KNOWN, measured
 from synthetic import grid_of, image_of, write_image
 
-from utils import fitting
 from utils.imaging.tasks import Case
 from utils.masks import MaskWriter
+from utils.preprocessing import fitting
 
 NETWORK = TINY_NETWORK + ("--batch_size", "2")
 # MB more, however many cases: the report fills up to its 20 MB, and is in memory more than once while it is made.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from synthetic import scan
 
-from utils.normalization import clipped, clipped_channels, filling, normalized, zscore
+from utils.preprocessing.normalization import clipped, clipped_channels, filling, normalized, zscore
 
 
 class TestClippedChannels:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from utils.foreground import positions
+from utils.preprocessing.foreground import positions
 from utils.sampling.augmentation import UNCHANGED, Augmentation, Draw, augmented, draws
 from utils.sampling.patches import Place, centred, changed_patch, corner, margin, middle, on_structures
 from utils.sampling.sliding_window import cut, starts

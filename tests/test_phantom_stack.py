@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from utils import phantom, phantom_stack
-from utils.border_weights import border_weights
 from utils.imaging.stacks import describe, pages_of, read_mask, read_page
+from utils.preprocessing.border_weights import border_weights
 
 SEED = 7
 SIZE = phantom_stack.Size(96, 6, 3)

@@ -5,8 +5,8 @@ from synthetic import SHAPE, SPACING, blob, image_of, raw_nifti, scan, write_ima
 from utils.imaging.geometry import resample_image, resample_label
 from utils.imaging.nifti import to_array
 from utils.imaging.tasks import Case
-from utils.normalization import zscore
-from utils.preprocessing import check_memory, cropped_share, prepare_case, prepare_image
+from utils.preprocessing.normalization import zscore
+from utils.preprocessing.pipeline import check_memory, cropped_share, prepare_case, prepare_image
 from utils.system.errors import UserError
 
 

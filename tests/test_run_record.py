@@ -6,7 +6,7 @@ import pytest
 
 from utils import model_settings
 from utils.imaging.tasks import Case
-from utils.kept_copy import Kept
+from utils.preprocessing.cache import Kept
 from utils.provenance import about_run
 from utils.run_record import RunRecord, combined, in_words
 

@@ -29,12 +29,13 @@ from shared_model import content, masks, run
 from synthetic import grid_of, write_image
 
 import main
-from utils import checkpoints, kept_copy, training
+from utils import checkpoints, training
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
 from utils.imaging.image_facts import ONE_INTENSITY, SAME_VOXELS, UNMARKED
 from utils.imaging.tasks import Case
 from utils.notices import axes_of
+from utils.preprocessing import cache
 
 AUGMENTED = ("--augment_rotation", "15", "--augment_elastic", "1", "--augment_noise", "0.2", "--augment_gamma", "0.3")
 
@@ -112,7 +113,7 @@ class TestPrediction:
         assert os.path.isfile(os.path.join(copied.model_dir, "eval", "case_10.nii.gz"))
 
     def test_a_folder_that_cannot_be_made_is_one_line(self, copied, tmp_path, capsys, monkeypatch):
-        monkeypatch.setattr(kept_copy.os, "makedirs", functools.partial(self.fail, os.makedirs))
+        monkeypatch.setattr(cache.os, "makedirs", functools.partial(self.fail, os.makedirs))
         arguments = ["--exec_mode", "predict", "--data_dir", copied.data_dir, "--model_dir", copied.model_dir]
         assert main.main(arguments + ["--threads", "1", "--cache_dir", str(tmp_path / "cache")]) == 2
         line = capsys.readouterr().err.splitlines()[-1]
@@ -127,7 +128,7 @@ class TestPrediction:
         def broken(case, settings):
             raise ZeroDivisionError("a bug")
 
-        monkeypatch.setattr(kept_copy, "prepare_case", broken)
+        monkeypatch.setattr(cache, "prepare_case", broken)
         with pytest.raises(ZeroDivisionError, match="a bug"):
             run("predict", copied, "--cache_dir", str(tmp_path / "cache"))
 

@@ -5,11 +5,11 @@ import pytest
 from stack_tasks import SHAPE, grey, saved, stack_task, truth
 from synthetic import grid_of, image_of, scan, write_image
 
-from utils import fitting
 from utils.imaging import case_files, nifti
 from utils.imaging.nifti import to_array
 from utils.imaging.tasks import Case, Pages, read_task
-from utils.preprocessing import check_scan, prepare_case
+from utils.preprocessing import fitting
+from utils.preprocessing.pipeline import check_scan, prepare_case
 from utils.system.errors import CannotWrite, UnusableFile
 
 SETTINGS = {

@@ -18,9 +18,10 @@ from test_tf_runtime import PLACES, imported, sources
 import download_dataset
 import main
 from examples import launching
-from utils import data_loader, kept_copy
+from utils import data_loader
 from utils.imaging.tasks import Case
 from utils.page import build
+from utils.preprocessing import cache
 from utils.system.errors import refuse
 from utils.system.printable import printable
 
@@ -75,7 +76,7 @@ def faults(source):
 
 class TestSources:
     def test_are_all_there(self):
-        assert {"main.py", "utils/kept_copy.py", "model/vnet.py", "examples/processes.py"} < set(OURS)
+        assert {"main.py", "utils/preprocessing/cache.py", "model/vnet.py", "examples/processes.py"} < set(OURS)
 
     @pytest.mark.parametrize("source", OURS)
     def test_nothing_is_unpickled_executed_or_handed_to_a_shell(self, source):
@@ -116,12 +117,12 @@ class TestCache:
     def test_a_file_of_pickled_objects_is_made_anew_without_being_read(self, tmp_path):
         (tmp_path / "a.nii").write_bytes(raw_nifti())
         cases = [Case("a", str(tmp_path / "a.nii"), None)]
-        path = kept_copy.keep(cases, self.SETTINGS, str(tmp_path / "cache"))[0].image
+        path = cache.keep(cases, self.SETTINGS, str(tmp_path / "cache"))[0].image
         kept = np.load(path, allow_pickle=False)
         np.save(path, np.array([Touch(str(tmp_path / "touched"))], object), allow_pickle=True)
         with pytest.raises(ValueError):
             data_loader.view(path)
-        assert kept_copy.keep(cases, self.SETTINGS, str(tmp_path / "cache"))[0].image == path
+        assert cache.keep(cases, self.SETTINGS, str(tmp_path / "cache"))[0].image == path
         np.testing.assert_array_equal(data_loader.view(path), kept)
         assert not (tmp_path / "touched").exists()
 

@@ -9,8 +9,9 @@ import pytest
 from command_line import TINY, read_json
 
 import main
-from utils import data_loader, kept_copy
+from utils import data_loader
 from utils.masks import MaskWriter
+from utils.preprocessing import cache
 from utils.system import interruption
 
 TOLD = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
@@ -58,7 +59,7 @@ def interrupted(model, tmp_path, monkeypatch, capsys):
 class TestAtOnce:
     @pytest.mark.parametrize("what", sorted(TOLD))
     def test_preprocessing(self, interrupted, what):
-        model_dir = interrupted("train", kept_copy, "prepare_case", 2, what, *TINY, fresh=True)
+        model_dir = interrupted("train", cache, "prepare_case", 2, what, *TINY, fresh=True)
         assert not os.path.exists(os.path.join(model_dir, "checkpoint"))
 
     @pytest.mark.parametrize("name", ["write", "_write"])

@@ -1,12 +1,13 @@
 """``--exec_mode check``: reads a whole task as training would, and tells of every case what it is and what is wrong."""
 
-from utils import findings, fitting, grid
+from utils import findings
 from utils.check_summary import summary_lines
 from utils.check_table import table_lines
 from utils.config import memory_rules
 from utils.imaging import tasks
 from utils.job import Job, refuse_stacks
-from utils.preprocessing import check_memory, settings_of
+from utils.preprocessing import auto_shape, fitting
+from utils.preprocessing.pipeline import check_memory, settings_of
 from utils.sampling.tiling import feeding_of
 from utils.system.errors import UserError
 from utils.system.files import write_json_atomically
@@ -41,7 +42,7 @@ def _settings(params, task, found):
     try:
         refuse_stacks(params, task.training + task.test)
         training = [case for case in readable if case.label is not None]
-        settings.update(grid.choose(params, training or readable))
+        settings.update(auto_shape.choose(params, training or readable))
         chosen = dict(params, labels=task.labels, modalities=task.modalities, **settings)
         settings["prepared"] = settings_of(chosen, feeding_of(chosen))
         memory_rules.check(chosen, Job({}, training=task.training, predicted=task.test))

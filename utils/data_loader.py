@@ -23,7 +23,7 @@ READERS = 2
 class Volumes:
     """The preprocessed cases, read when they are asked for.
 
-    ``kept`` is the list that ``utils.kept_copy.keep`` returns.
+    ``kept`` is the list that ``utils.preprocessing.cache.keep`` returns.
     """
 
     def __init__(self, kept):

@@ -8,10 +8,10 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils import ct_intensities
 from utils.imaging import image_facts, label_values, tasks
 from utils.imaging.case_files import axes_of, is_stack, read_channels, read_label, turn_of
-from utils.preprocessing import check_scan
+from utils.preprocessing import ct_intensities
+from utils.preprocessing.pipeline import check_scan
 from utils.system import memory
 from utils.system.environment import threads
 from utils.system.errors import UserError, unusable

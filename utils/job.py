@@ -3,7 +3,7 @@
 import os
 from typing import Any, Dict, NamedTuple, Tuple
 
-from utils import grid, model_folder, model_settings
+from utils import model_folder, model_settings
 from utils.config import memory_rules
 from utils.config.modes import EVALUATION_MODES, PREDICTION_MODES, TRAINING_MODES
 from utils.config.network_flags import UNET
@@ -12,6 +12,7 @@ from utils.imaging.case_files import is_stack
 from utils.imaging.tasks import Case
 from utils.model_settings import SCANS, STACKS
 from utils.params import binding_settings
+from utils.preprocessing import auto_shape
 from utils.system import launch
 from utils.system.errors import UserError
 from utils.system.files import RESTORE
@@ -21,8 +22,9 @@ class Job(NamedTuple):
     """The cases a run trains on, evaluates and predicts; empty where it does not.
 
     ``description`` holds ``task`` (name), ``labels`` (structure names by value, background first), ``modalities``
-    (names by channel), ``image_kind`` (scans or stacks), and what ``utils.grid.choose`` returns. ``folds`` are the jobs
-    of a cross-validation's folds; ``held_out`` then holds the cases of all of them, fold by fold.
+    (names by channel), ``image_kind`` (scans or stacks), and what ``utils.preprocessing.auto_shape.choose`` returns.
+    ``folds`` are the jobs of a cross-validation's folds; ``held_out`` then holds the cases of all of them, fold by
+    fold.
     """
 
     description: Dict[str, Any]
@@ -113,7 +115,7 @@ def _describe(task, params):
     cases = task.training or task.test
     description = {"task": task.name, "labels": list(task.labels), "modalities": list(task.modalities)}
     # A task has one kind of images.
-    return dict(description, image_kind=_kind_of(cases[0]), **grid.choose(params, cases))
+    return dict(description, image_kind=_kind_of(cases[0]), **auto_shape.choose(params, cases))
 
 
 def _described(stored, task, params):

@@ -9,11 +9,12 @@ import threading
 import numpy as np
 import SimpleITK as sitk
 
-from utils import fitting, predictions, report, scores
+from utils import predictions, report, scores
 from utils.components import clear_smaller_parts
 from utils.imaging import case_files
 from utils.imaging.large_scan_turns import in_turn
 from utils.imaging.nifti import to_array
+from utils.preprocessing import fitting
 from utils.surface_scores import SurfaceScores, surface_scores
 from utils.system.progress import say
 from utils.uncertainty import Uncertainty
@@ -33,7 +34,7 @@ class MaskWriter:
 
     Args:
         params: the params dict, with ``model_dir``, ``pictures`` and ``largest_component``.
-        preparation: the settings of ``utils.preprocessing`` that the cases were prepared with.
+        preparation: the settings of ``utils.preprocessing.pipeline`` that the cases were prepared with.
         structures: names of the structures, background left out.
     """
 

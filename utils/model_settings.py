@@ -6,7 +6,7 @@ from utils.config import recipes
 from utils.config.flag_values import NUMBER
 from utils.config.flags import FLAGS
 from utils.config.network_rules import PATCH, PATCH_FLAGS, SHAPES
-from utils.normalization import clipped_channels
+from utils.preprocessing.normalization import clipped_channels
 from utils.system.errors import UserError
 from utils.system.files import RESTORE, read_json, write_json_atomically
 
@@ -70,8 +70,8 @@ FREE_WITHOUT_TRAINING = ("recipe", "train_epochs", "batch_size", "seed")
 TASK_SETTINGS = ("task", "labels", "modalities", "image_kind")
 # What the cases are: volumes, or stacks of 2-D images.
 SCANS, STACKS = IMAGE_KINDS = ("scans", "stacks")
-# What training learns from the cases, None where it learned nothing: that of `utils.ct_intensities`, and the axes that
-# the scans have, such as ["LPS"].
+# What training learns from the cases, None where it learned nothing: that of `utils.preprocessing.ct_intensities`, and
+# the axes that the scans have, such as ["LPS"].
 LEARNED_SETTINGS = ("intensities", "axes")
 # low, high, mean and deviation of a channel.
 FIGURES_OF_A_CHANNEL = 4

@@ -5,8 +5,8 @@ Files that cannot be read are left out: whoever needs all of them tells what is 
 
 import numpy as np
 
-from utils import fitting
 from utils.imaging import case_files, image_facts
+from utils.preprocessing import fitting
 from utils.system.errors import UserError, attempted
 from utils.system.memory import by_axis
 
@@ -26,7 +26,8 @@ def of_scans(cases, axes, settings=None):
     Args:
         cases: the ``utils.imaging.tasks.Case``s, all of scans or all of stacks.
         axes: what ``axes_of`` returned of the training cases.
-        settings: those of ``utils.preprocessing``, where scans that are larger than the network's input are told too.
+        settings: those of ``utils.preprocessing.pipeline``, where scans that are larger than the network's input are
+            told too.
     """
     grids = _grids(cases)
     lines = [_other_axes(grids, axes, len(cases))]
@@ -92,7 +93,7 @@ def of_structures(shares, settings, count):
 
     Args:
         shares: pairs of a ``utils.imaging.tasks.Case`` and the share of its structures' voxels that is cropped away.
-        settings: those of ``utils.preprocessing``.
+        settings: those of ``utils.preprocessing.pipeline``.
         count: how many cases were looked at.
     """
     cropped = sorted((one for one in shares if one[1] > 0), key=lambda one: -one[1])
@@ -112,7 +113,7 @@ def of_voxels(facts, modalities, intensities):
     Args:
         facts: pairs of a ``utils.imaging.tasks.Case`` and its ``utils.imaging.image_facts.Facts``.
         modalities: the names of the channels.
-        intensities: by what ``utils.ct_intensities`` found the channels are normalised, or None.
+        intensities: by what ``utils.preprocessing.ct_intensities`` found the channels are normalised, or None.
     """
     count, lines = len(facts), []
     constant = [(case, image_facts.of_one_intensity(one, modalities)) for case, one in facts]

@@ -4,8 +4,8 @@ import collections
 
 from model.averaging import mirrorings
 from utils import data_loader
-from utils.kept_copy import keep_in_turn
 from utils.prediction_batch import prediction_batch_size
+from utils.preprocessing.cache import keep_in_turn
 from utils.sampling.tiling import items_of, put_together
 from utils.system import memory
 from utils.system.environment import threads

@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from utils import border_weights, ct_intensities, data_loader
+from utils import data_loader
 from utils.config.modes import uses_held_out
 from utils.config.network_flags import UNET
 from utils.config.network_rules import PATCH
-from utils.kept_copy import keep
-from utils.normalization import clipped_channels, filling
-from utils.preprocessing import settings_of
+from utils.preprocessing import border_weights, ct_intensities
+from utils.preprocessing.cache import keep
+from utils.preprocessing.normalization import clipped_channels, filling
+from utils.preprocessing.pipeline import settings_of
 from utils.sampling.samples import Items, PatchItems, SliceItems
 from utils.sampling.tiling import MEASURED_PATCHES, Patches, feeding_of
 from utils.system.environment import threads
@@ -24,7 +25,7 @@ class Preparation:
         progress: ``utils.system.progress.Progress``, or what stands in for it.
 
     Attributes:
-        settings: those of ``utils.preprocessing``.
+        settings: those of ``utils.preprocessing.pipeline``.
         feeding: how the cases come to the network.
     """
 
@@ -35,7 +36,7 @@ class Preparation:
         self.use_intensities(params["intensities"])
 
     def use_intensities(self, channels):
-        """Normalise images from now on by what ``utils.ct_intensities`` found of their channels, or None."""
+        """Normalise images from now on by what ``preprocessing.ct_intensities`` found of their channels, or None."""
         self.settings["intensities"] = channels
         if channels is not None:
             self.feeding.filling = np.array([filling(channel) for channel in channels], np.float32)
@@ -85,7 +86,7 @@ class Preparation:
         return self._params["sampling"] == PATCH
 
     def _beside(self):
-        """What training needs beside images and labels, settings of ``utils.kept_copy``."""
+        """What training needs beside images and labels, settings of ``utils.preprocessing.cache``."""
         return {"borders": self._weighs_voxels(), "positions": self._samples_patches()}
 
     def _weighs_voxels(self):

@@ -34,7 +34,7 @@ class RunRecord:
         self.former = {}
 
     def note(self, kept):
-        """Take down the content of a case that was read, a ``utils.kept_copy.Kept``."""
+        """Take down the content of a case that was read, a ``utils.preprocessing.cache.Kept``."""
         self._hashes[kept.case.name] = kept.content, kept.former or kept.content
 
     def take_over(self, other):

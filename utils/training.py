@@ -8,15 +8,16 @@ import tempfile
 import numpy as np
 
 from model.model_fn import probabilities_of
-from utils import checkpoints, ct_intensities, data_loader, model_folder, model_settings, notices, unfinished
+from utils import checkpoints, data_loader, model_folder, model_settings, notices, unfinished
 from utils.config.modes import uses_held_out
 from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.stopping_hook import StoppingHook
 from utils.hooks.training_hook import TrainingHook
 from utils.imaging import case_files, split
-from utils.normalization import clipped_channels
 from utils.predicting import batch_size_of
+from utils.preprocessing import ct_intensities
+from utils.preprocessing.normalization import clipped_channels
 from utils.sampling import augmentation
 from utils.system import interruption
 from utils.system.errors import UserError

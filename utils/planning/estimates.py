@@ -5,12 +5,12 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from utils.config.network_rules import PATCH
-from utils.fitting import shape_before_padding
-from utils.foreground import MOST_POSITIONS
-from utils.normalization import clipped_channels
 from utils.planning import network_cost
 from utils.planning.proposal import items_of, training_cases
 from utils.prediction_batch import prediction_batch_size
+from utils.preprocessing.fitting import shape_before_padding
+from utils.preprocessing.foreground import MOST_POSITIONS
+from utils.preprocessing.normalization import clipped_channels
 from utils.sampling.sliding_window import IN_MEMORY
 from utils.sampling.tiling import MEASURED_PATCHES, feeding_of, fit_of
 from utils.system import hardware, memory

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from utils import ct_intensities
 from utils.config.flag import shown
-from utils.normalization import clipped_channels
 from utils.planning.facts import AXES
+from utils.preprocessing import ct_intensities
+from utils.preprocessing.normalization import clipped_channels
 from utils.system.memory import GIGABYTE, by_axis
 
 MEGABYTE = 1e6
@@ -60,7 +60,9 @@ def _images(facts):
 
 
 def _intensities(facts):
-    """Of each modality the lowest and the highest one and, of CT, the ``utils.ct_intensities`` of structures."""
+    """Of each modality the lowest and the highest one and, of CT, the ``utils.preprocessing.ct_intensities`` of
+    structures.
+    """
     chosen = clipped_channels("auto", facts.modalities)
     structures = ct_intensities.figures(facts.sample, chosen) if len(facts.sample) else [None] * len(chosen)
     lowest, highest = facts.intensities[..., 0].min(axis=0), facts.intensities[..., 1].max(axis=0)

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from utils import grid, shapes
 from utils.config import recipes
 from utils.config.network_flags import MOST_LEVELS, UNET, VNET
 from utils.config.network_rules import PATCH, SHAPES
 from utils.imaging import split
-from utils.normalization import clipped_channels
 from utils.planning import network_cost
 from utils.planning.facts import AXES
+from utils.preprocessing import auto_shape, shape_choice
+from utils.preprocessing.normalization import clipped_channels
 from utils.system.memory import by_axis
 
 RECIPE = "tuned"
@@ -27,7 +27,7 @@ MOST_ANISOTROPIC = 8.0
 ROOM = 1.25
 WHOLE, PART, SLICE = "whole", "patch", "slice"
 # Voxels of an item, without a GPU and with one: more take too long to train on.
-MOST_VOXELS = {WHOLE: (2**20, 2**22), PART: (grid.PATCH_VOXELS, 2**21), SLICE: (2**16, 2**18)}
+MOST_VOXELS = {WHOLE: (2**20, 2**22), PART: (auto_shape.PATCH_VOXELS, 2**21), SLICE: (2**16, 2**18)}
 # Of the memory that there is.
 MEMORY_SHARE = 0.5
 # Those that the recipe was tuned with: of 176 cases, two at a time, 40 times. Of patches, as many make an epoch.
@@ -128,10 +128,10 @@ def _choose_volumes(proposal):
         proposal.settings.update(dict(_blocks(proposal, levels), **proposal.given))
     spacing = np.array(proposal.given.get("spacing", _median_spacing(proposal.facts)))
     sizes = proposal.facts.sizes * proposal.facts.spacings / spacing
-    whole = shapes.whole(sizes, levels)
+    whole = shape_choice.whole(sizes, levels)
     if proposal.choose("sampling", *_sampling(proposal, sizes, whole)) == PATCH:
         proposal.choose("spacing", spacing.tolist(), "mm: the median of the scans")
-        patch = shapes.patch(sizes, spacing, lambda shape: proposal.fits(PART, shape), levels)
+        patch = shape_choice.patch(sizes, spacing, lambda shape: proposal.fits(PART, shape), levels)
         if isinstance(proposal.given.get("crop_shape"), list):
             patch = [max(sides) for sides in zip(patch, proposal.given["crop_shape"])]
         extent = by_axis("{:.0f}".format(mm) for mm in patch * spacing)
@@ -145,7 +145,7 @@ def _choose_volumes(proposal):
             proposal.choose("spacing", spacing.tolist(), "mm: the median of the scans")
         shape = proposal.choose("input_shape", whole, "voxels: room for three in four scans")
         shape = whole if shape == "auto" else shape
-    levels = levels or shapes.levels_within(shape)
+    levels = levels or shape_choice.levels_within(shape)
     reason = "convolutions: {} at the last level".format(by_axis(size // 2**levels for size in shape))
     blocks = _blocks(proposal, levels)
     proposal.choose("downscale_blocks", blocks["downscale_blocks"], reason)
@@ -169,7 +169,7 @@ def _given_levels(given):
         # Without the finest skip connection, as the recipes have it, where that can be.
         can_be = entries < MOST_LEVELS and not any(size % 2 ** (entries + 1) for size in sizes)
         return entries + 1 if can_be else entries
-    return shapes.levels_within(sizes) if sizes else None
+    return shape_choice.levels_within(sizes) if sizes else None
 
 
 def _sampling(proposal, sizes, whole):
@@ -203,8 +203,8 @@ def _choose_slices(proposal):
     in_plane = [number for number in range(3) if number != axis]
     spacing = _choose_spacing_of_slices(proposal, in_plane)
     sizes = (facts.sizes * facts.spacings / spacing)[:, in_plane]
-    levels = proposal.given.get("levels", shapes.levels_for(np.median(sizes, axis=0)))
-    shape = proposal.choose("input_shape", shapes.whole(sizes, levels), "pixels: room for three in four slices")
+    levels = proposal.given.get("levels", shape_choice.levels_for(np.median(sizes, axis=0)))
+    shape = proposal.choose("input_shape", shape_choice.whole(sizes, levels), "pixels: room for three in four slices")
     reason = "each of them halves a slice"
     if shape != "auto":
         bottom = [size // 2**levels for number, size in enumerate(shape) if len(shape) == 2 or number != axis]
@@ -217,7 +217,7 @@ def _choose_spacing_of_slices(proposal, in_plane):
     facts = proposal.facts
     if proposal.choose("fit", "pad", "every scan keeps its proportions") != "pad":
         return facts.median_spacing
-    room = shapes.whole(facts.sizes * facts.spacings / facts.median_spacing, 1)
+    room = shape_choice.whole(facts.sizes * facts.spacings / facts.median_spacing, 1)
     coarser = max(1.0, np.sqrt(room[in_plane[0]] * room[in_plane[1]] / float(proposal.most_voxels(SLICE))))
     if facts.stacks and coarser == 1:
         # A pixel is a pixel.

@@ -44,7 +44,7 @@ def corner(shape, patch, window, positions, random):
         shape: X, Y, Z of the case.
         patch: X, Y, Z of the patch.
         window: X, Y, Z of a window of prediction, no smaller than the patch.
-        positions: those of ``utils.foreground``, int32 [N, 4], or none.
+        positions: those of ``utils.preprocessing.foreground``, int32 [N, 4], or none.
         random: np.random.RandomState.
     """
     if len(positions):

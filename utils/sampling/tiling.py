@@ -26,7 +26,7 @@ def feeding_of(params):
 
 
 def fit_of(params):
-    """How cases are prepared: the ``fit`` of ``utils.fitting``."""
+    """How cases are prepared: the ``fit`` of ``utils.preprocessing.fitting``."""
     return "spacing" if params["sampling"] == PATCH else params["fit"]
 
 

@@ -5,11 +5,11 @@ import functools
 import numpy as np
 import SimpleITK as sitk
 
-from utils import fitting
 from utils.config.network_rules import PATCH
 from utils.imaging import case_files
 from utils.imaging.image_facts import facts_of
-from utils.normalization import filling, normalized
+from utils.preprocessing import fitting
+from utils.preprocessing.normalization import filling, normalized
 from utils.sampling.tiling import fit_of
 from utils.system import memory
 from utils.system.errors import UnusableFile
@@ -49,8 +49,8 @@ def prepare_image(channels, settings, pages=False):
     """Return a scan's channels, 3-D SimpleITK images, as C-contiguous np.float32 [X, Y, Z, C].
 
     Each is brought to settings["input_shape"], whose None are the scan's own sizes, as settings["fit"] says, and
-    normalised by what settings["intensities"] has on it, as `utils.normalization` does; by itself where that is None,
-    or, where they are the pages of a stack, page by page.
+    normalised by what settings["intensities"] has on it, as `utils.preprocessing.normalization` does; by itself where
+    that is None, or, where they are the pages of a stack, page by page.
     """
     known = settings["intensities"] or [None] * len(channels)
     fitted = []

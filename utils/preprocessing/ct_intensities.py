@@ -8,9 +8,9 @@ of 0 and a standard deviation of 1 by theirs (Isensee et al. 2021, nnU-Net). C: 
 import numpy as np
 import SimpleITK as sitk
 
-from utils.foreground import some_voxels
 from utils.imaging import case_files
-from utils.preprocessing import check_scan
+from utils.preprocessing.foreground import some_voxels
+from utils.preprocessing.pipeline import check_scan
 from utils.system import memory
 from utils.system.errors import UserError, attempted
 from utils.system.thread_pool import overlapped

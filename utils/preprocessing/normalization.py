@@ -1,7 +1,7 @@
 """Intensities as the network gets them: each channel by itself, or by what is known of CT.
 
-Volumes are [X, Y, Z]. What is known of a channel is [low, high, mean, deviation], of ``utils.ct_intensities``; None
-where it is normalised by itself.
+Volumes are [X, Y, Z]. What is known of a channel is [low, high, mean, deviation], of
+``utils.preprocessing.ct_intensities``; None where it is normalised by itself.
 """
 
 import numpy as np

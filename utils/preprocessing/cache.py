@@ -8,16 +8,16 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from utils import foreground
-from utils.border_weights import border_weights
-from utils.fitting import shape_before_padding
 from utils.imaging import image_facts
 from utils.imaging.case_files import content_of, is_stack, read_grid
 from utils.imaging.image_facts import Facts
 from utils.imaging.large_scan_turns import in_turn
 from utils.imaging.nifti_header import HeaderError, hash_of
 from utils.imaging.tasks import Case
-from utils.preprocessing import SETTINGS, check_scan, cropped_share, prepare_case
+from utils.preprocessing import foreground
+from utils.preprocessing.border_weights import border_weights
+from utils.preprocessing.fitting import shape_before_padding
+from utils.preprocessing.pipeline import SETTINGS, check_scan, cropped_share, prepare_case
 from utils.system.environment import share_of_cores
 from utils.system.errors import CannotWrite, UserError, attempted, unusable
 from utils.system.files import replace_on_success
@@ -35,9 +35,9 @@ class Kept(NamedTuple):
     ``content`` is that of what is in the case's own files, however they are compressed, 32 hexadecimal digits;
     ``former`` is that of the files as they are, which was the content of earlier releases. Where the settings ask for
     them, ``borders`` is the .npy file of what borders add to the weights of its voxels, float32 [X, Y, Z], and
-    ``positions`` that of some voxels of its structures, those of ``utils.foreground``. ``cropped`` is the share of its
-    structures' voxels that the network does not see, as they lie outside its input. ``facts`` are what its files'
-    voxels tell at a glance.
+    ``positions`` that of some voxels of its structures, those of ``utils.preprocessing.foreground``. ``cropped`` is the
+    share of its structures' voxels that the network does not see, as they lie outside its input. ``facts`` are what its
+    files' voxels tell at a glance.
     """
 
     case: Case

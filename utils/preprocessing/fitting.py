@@ -25,7 +25,7 @@ def fit_image(image, settings, normalize, filling=0.0):
 
     Args:
         image: 3-D SimpleITK image.
-        settings: the settings of ``utils.preprocessing``.
+        settings: the settings of ``utils.preprocessing.pipeline``.
         normalize: a function from float32 [X', Y', Z'] to float32 of the same shape.
         filling: what it is padded with; by default the mean of one that was normalised by itself.
     """

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from utils import shapes
 from utils.config import network_rules
 from utils.config.flag import shown
 from utils.config.flag_values import SPACINGS
 from utils.imaging.case_files import read_grid
+from utils.preprocessing import shape_choice
 from utils.system import memory
 from utils.system.errors import UserError, unusable
 
@@ -74,14 +74,18 @@ def _flat(params, shape):
 def _shape(extents, spacing, median_spacing, step):
     """Whole multiples of ``step`` voxels for images of these extents (mm) [N, 3]."""
     if spacing is not None:
-        return shapes.multiples(np.percentile(np.round(extents / spacing), shapes.PERCENT_WITH_ROOM, axis=0), step)
+        return shape_choice.multiples(
+            np.percentile(np.round(extents / spacing), shape_choice.PERCENT_WITH_ROOM, axis=0), step
+        )
     steps = np.floor(np.median(extents, axis=0) / median_spacing / step + 0.5)
     return [int(count) * step for count in np.maximum(1, steps)]
 
 
 def _patch(size, spacing, step):
     """Whole multiples of ``step`` voxels, no more than PATCH_VOXELS together where that can be, for a median image."""
-    return shapes.cut(shapes.multiples(size, step), spacing, lambda shape: memory.voxels(shape) <= PATCH_VOXELS, step)
+    return shape_choice.cut(
+        shape_choice.multiples(size, step), spacing, lambda shape: memory.voxels(shape) <= PATCH_VOXELS, step
+    )
 
 
 def _refuse_too_large(shape, spacing):
