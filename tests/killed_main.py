@@ -32,7 +32,7 @@ POINTS = {
     "saved": ("utils.checkpoints", "", "write_list"),
     "mask": ("utils.imaging.geometry", "", "restore_slab"),
     "compress": ("gzip", "GzipFile", "write"),
-    "table": ("utils.report", "", "write_json"),
+    "table": ("utils.evaluation.tables", "", "write_json"),
     "predicted": ("utils.masks", "MaskWriter", "write"),
 }
 

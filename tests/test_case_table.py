@@ -4,7 +4,7 @@ from typing import NamedTuple, Sequence
 import numpy as np
 import pytest
 
-from utils import case_table
+from utils.evaluation import case_table
 
 STRUCTURES = ["Anterior", "Posterior"]
 NAN = float("nan")

@@ -8,11 +8,11 @@ from plans import images_of
 from training_sessions import summaries_in, training_session
 
 from utils.data_loader import Volumes
+from utils.evaluation.scores import mean_of_defined, soft_dice
 from utils.hooks.evaluation_hook import OVERLAYS, EvaluationHook, best_score, best_step
 from utils.imaging.tasks import Pages
 from utils.overlays import overlay_png
 from utils.sampling.tiling import Whole
-from utils.scores import mean_of_defined, soft_dice
 from utils.system.errors import UserError
 from utils.system.interruption import Interrupted
 from utils.tf_runtime import tf

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from model.losses import coarser_label, segmentation_loss, soft_dice, training_loss
-from utils import scores
+from utils.evaluation import scores
 from utils.tf_runtime import tf
 
 SHAPE = (3, 4, 2)

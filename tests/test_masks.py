@@ -7,13 +7,13 @@ import SimpleITK as sitk
 from command_line import read_image, voxels
 from synthetic import DIRECTIONS, SPACING, blob, grid_of, image_of, write_image
 
+from utils.evaluation.surface_scores import surface_scores
+from utils.evaluation.uncertainty import Uncertainty
 from utils.imaging import geometry
 from utils.imaging.tasks import Case
 from utils.masks import MaskWriter, mask_path
 from utils.preprocessing import fitting
-from utils.surface_scores import surface_scores
 from utils.system.errors import UserError
-from utils.uncertainty import Uncertainty
 
 SHAPE = (21, 34, 17)
 NETWORK_SHAPE = (16, 16, 16)

@@ -1,6 +1,6 @@
 import pytest
 
-from utils.missing import lines, not_found
+from utils.evaluation.absent_structures import lines, not_found
 
 
 def cases_of(sizes, true_sizes=None, size="volume_ml"):

@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 from stack_tasks import grey, saved
 
+from utils.evaluation.predictions import (
+    CasePrediction,
+    StackPrediction,
+    page_names,
+    tabulate,
+    tell,
+    write_csv,
+    write_json,
+)
 from utils.imaging.case_files import read_channels
 from utils.imaging.nifti import to_array
 from utils.imaging.tasks import cases_of_images
-from utils.predictions import CasePrediction, StackPrediction, page_names, tabulate, tell, write_csv, write_json
 from utils.system.errors import UserError
 
 STRUCTURES = ["Anterior", "Posterior"]

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from utils.report import MEASURES, CaseScores, format_table, summarise, write_csv, write_json
+from utils.evaluation.tables import MEASURES, CaseScores, format_table, summarise, write_csv, write_json
 from utils.system.errors import UserError
 
 STRUCTURES = ("Anterior", "Posterior")

@@ -3,7 +3,8 @@ import json
 import pytest
 
 import dllogger
-from utils import report, run_log
+from utils import run_log
+from utils.evaluation import tables
 from utils.system.errors import UserError
 
 STRUCTURES = ["Upper", "Lower"]
@@ -101,17 +102,17 @@ class TestEvaluation:
     def summary(self, hard):
         others = [[number, number + 1] for number in range(6)]
         scores = [
-            report.CaseScores("first", [0.5, 0.25], hard, *others),
-            report.CaseScores("second", [0.75, 0.75], hard, *others),
+            tables.CaseScores("first", [0.5, 0.25], hard, *others),
+            tables.CaseScores("second", [0.75, 0.75], hard, *others),
         ]
-        return report.summarise(scores, STRUCTURES)
+        return tables.summarise(scores, STRUCTURES)
 
     def test_means_are_logged(self, start, params, capsys):
         run_log.log_evaluation(self.summary([0.5, 1.0]))
         last = events(params)[-1]
         assert last["step"] == []
         expected = {"soft_dice": [0.625, 0.5], "hard_dice": [0.5, 1.0]}
-        expected.update({measure: [number, number + 1] for number, measure in enumerate(report.MEASURES[2:])})
+        expected.update({measure: [number, number + 1] for number, measure in enumerate(tables.MEASURES[2:])})
         assert last["data"] == {
             measure + "_" + name: value
             for measure, values in expected.items()

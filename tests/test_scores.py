@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from random_labels import SHAPE, one_hot, random_label, random_probabilities
 
-from utils import scores
-from utils.scores import hard_dice, mean_of_defined, soft_dice, volumes_ml, voxel_counts
+from utils.evaluation import scores
+from utils.evaluation.scores import hard_dice, mean_of_defined, soft_dice, volumes_ml, voxel_counts
 
 
 class TestSoftDice:

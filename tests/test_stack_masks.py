@@ -11,7 +11,7 @@ from browser import CHROMIUM, Browser
 from PIL import Image
 from stack_tasks import certain, disc, saved, stack_task
 
-from utils import predictions, report
+from utils.evaluation import predictions, tables
 from utils.imaging.stacks import pages_of, read_mask
 from utils.imaging.tasks import read_task
 from utils.masks import MaskWriter, mask_path
@@ -91,7 +91,7 @@ class TestFiles:
 class TestScores:
     def test_are_those_of_outlines_in_pixels(self, task, params):
         for number, scores in enumerate(evaluated(writer_of(params), task)):
-            assert isinstance(scores, report.PageScores)
+            assert isinstance(scores, tables.PageScores)
             overlap = 2 * (found_of(number) & truth_of(number)).sum() / (2 * truth_of(number).sum())
             assert scores.hard_dice[0] == pytest.approx(overlap)
             # Of a slice of a volume, where all pixels are surface, the mean distance would be near 0.
@@ -101,15 +101,15 @@ class TestScores:
 
     def test_reach_the_files_and_the_terminal(self, task, params, tmp_path):
         scores = evaluated(writer_of(params), task)
-        summary = report.summarise(scores, ["foreground"])
-        report.write_json(summary, tmp_path)
-        report.write_csv(summary, tmp_path)
-        measures = list(report.PageScores._fields[1:])
+        summary = tables.summarise(scores, ["foreground"])
+        tables.write_json(summary, tmp_path)
+        tables.write_csv(summary, tmp_path)
+        measures = list(tables.PageScores._fields[1:])
         assert list(summary["mean"]) == measures
         with open(str(tmp_path / "evaluation.csv"), newline="") as file:
             rows = list(csv.reader(file))
         assert rows[0] == ["case", "structure"] + measures and len(rows) == 4
-        table = report.format_table(summary)
+        table = tables.format_table(summary)
         assert "HD95 pixels" in table and "area pixels" in table and "area: mask less truth" in table
         assert not re.search(r"\b(mm|ml)\b", table) and max(map(len, table.splitlines())) <= 120
 
@@ -146,7 +146,7 @@ def write_report(task, params):
     """The path of a report of held-out pages and of a predicted stack."""
     scores = evaluated(writer_of(params), task)
     os.makedirs(params["model_dir"], exist_ok=True)
-    report.write_json(report.summarise(scores, ["foreground"]), params["model_dir"])
+    tables.write_json(tables.summarise(scores, ["foreground"]), params["model_dir"])
     build.write(params["model_dir"], task.training, ["foreground"])
     made = predicted(params, task, np.stack([found_of(number) for number in range(3)], axis=-1))
     predictions.write_json(predictions.tabulate([made], ["foreground"], {}), params["model_dir"])

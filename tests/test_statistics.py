@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from utils import statistics
-from utils.statistics import bootstrap_interval, rank_correlation
+from utils.evaluation import statistics
+from utils.evaluation.statistics import bootstrap_interval, rank_correlation
 
 
 def normal(count, seed=0):

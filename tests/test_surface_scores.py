@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from utils.surface_scores import surface_scores
+from utils.evaluation.surface_scores import surface_scores
 
 SHAPE = (6, 9, 5)
 SPACING = (0.7, 1.3, 2.9)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from random_labels import SHAPE, one_hot, random_label, random_probabilities
 
-from utils.scores import hard_dice
-from utils.uncertainty import Uncertainty
+from utils.evaluation.scores import hard_dice
+from utils.evaluation.uncertainty import Uncertainty
 
 
 def uncertainty(mask, probabilities):

@@ -9,15 +9,15 @@ import threading
 import numpy as np
 import SimpleITK as sitk
 
-from utils import predictions, report, scores
 from utils.components import clear_smaller_parts
+from utils.evaluation import predictions, scores, tables
+from utils.evaluation.surface_scores import SurfaceScores, surface_scores
+from utils.evaluation.uncertainty import Uncertainty
 from utils.imaging import case_files
 from utils.imaging.large_scan_turns import in_turn
 from utils.imaging.nifti import to_array
 from utils.preprocessing import fitting
-from utils.surface_scores import SurfaceScores, surface_scores
 from utils.system.progress import say
-from utils.uncertainty import Uncertainty
 
 FOLDER = "eval"
 
@@ -116,7 +116,7 @@ class MaskWriter:
         distances = self._surface_scores(written, truth, grid.spacing)
         size, true_size = (self._sizes(case, voxels, grid) for voxels in (written, truth))
         # Pages have the same scores in the same order, in pixels.
-        return report.kind_of([case])(
+        return tables.kind_of([case])(
             case.name,
             scores.soft_dice(probabilities, network_label)[1:],
             scores.hard_dice(written, truth, self.classes)[1:],

@@ -4,7 +4,7 @@ import os
 import time
 
 import dllogger
-from utils.report import MEASURES
+from utils.evaluation.tables import MEASURES
 from utils.system.errors import UserError
 from utils.system.progress import say
 

@@ -10,9 +10,10 @@ import numpy as np
 
 import dllogger
 from model.model_fn import model_fn
-from utils import checkpoints, data_loader, model_folder, model_settings, notices, predictions, report, run_log
-from utils.case_table import gathered, measures_of
+from utils import checkpoints, data_loader, model_folder, model_settings, notices, run_log
 from utils.config.modes import TRAINING_MODES
+from utils.evaluation import predictions, tables
+from utils.evaluation.case_table import gathered, measures_of
 from utils.hooks.evaluation_hook import best_step
 from utils.imaging import image_facts, label_values, split
 from utils.masks import FOLDER as MASK_FOLDER
@@ -104,7 +105,7 @@ class Runner(Training):
 
     def _start_log(self):
         if self.workers.is_first:
-            measures = measures_of(report.kind_of(self.job.training + self.job.held_out))
+            measures = measures_of(tables.kind_of(self.job.training + self.job.held_out))
             run_log.start(self.params, self.structures, version(), measures)
         else:
             run_log.keep_silent()
@@ -166,7 +167,7 @@ class Runner(Training):
         self._tell_of(self.job.held_out)
         self._tell_rounded(self.job.held_out)
         self._leave_out(errors, self.job.held_out)
-        scores = self._everyones(scores, report.kind_of(self.job.held_out), self.job.held_out)
+        scores = self._everyones(scores, tables.kind_of(self.job.held_out), self.job.held_out)
         contents = self.record.read("held_out", self.job.held_out)
         if self.workers.is_first and scores:
             folders = model_folder.model_folders(self.model_dir, self.params["folds"])
@@ -219,13 +220,13 @@ class Runner(Training):
         return gathered(self.workers, figures, kind, [case.name for case in cases], len(self.structures))
 
     def _report(self, scores):
-        summary = report.summarise(scores, self.structures, self._used())
+        summary = tables.summarise(scores, self.structures, self._used())
         # First of all, as a terminal takes it that a disk has no room for.
-        say(report.format_table(summary))
-        self._attempt(report.write_json, summary, self.model_dir)
-        self._attempt(report.write_csv, summary, self.model_dir)
+        say(tables.format_table(summary))
+        self._attempt(tables.write_json, summary, self.model_dir)
+        self._attempt(tables.write_csv, summary, self.model_dir)
         self._attempt(run_log.log_evaluation, summary)
-        say("scores: {}".format(os.path.join(self.model_dir, report.JSON_NAME)))
+        say("scores: {}".format(os.path.join(self.model_dir, tables.JSON_NAME)))
 
     def _used(self):
         """What the masks were made with, for the files of their scores."""

@@ -8,7 +8,8 @@ import numpy as np
 
 import dllogger
 from model.layers import MOVING_STATISTICS
-from utils import checkpoints, scores
+from utils import checkpoints
+from utils.evaluation import scores
 from utils.hooks.training_hook import write_scalars
 from utils.imaging.case_files import is_stack
 from utils.model_folder import BEST_FOLDER

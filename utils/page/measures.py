@@ -3,7 +3,7 @@
 import math
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from utils.missing import not_found
+from utils.evaluation.absent_structures import not_found
 
 
 class Measure(NamedTuple):

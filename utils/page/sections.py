@@ -3,13 +3,13 @@
 import itertools
 from typing import List, NamedTuple
 
-from utils import predictions, report
+from utils.evaluation import predictions, tables
 from utils.page import charts, markup
 from utils.page.measures import MEAN, NOT_FOUND
 from utils.slices import COLOURS
 
 TITLES = {"evaluated": "Held-out cases", "predicted": "Predicted cases"}
-CSV_NAMES = {"evaluated": report.CSV_NAME, "predicted": predictions.CSV_NAME}
+CSV_NAMES = {"evaluated": tables.CSV_NAME, "predicted": predictions.CSV_NAME}
 MOST_PROBLEMS = 10
 OUTLINES = "Hausdorff 95 %: the distance between the two outlines that 95 % of their points keep within."
 NOTES = {

@@ -1,7 +1,7 @@
 """How well a segmentation agrees with the truth, per structure.
 
 A structure that is in neither has no Dice: the score is NaN, and means leave it out. The distances of surfaces are in
-``utils.surface_scores``, what the network itself thinks of its mask in ``utils.uncertainty``.
+``utils.evaluation.surface_scores``, what the network itself thinks of its mask in ``utils.evaluation.uncertainty``.
 """
 
 import numpy as np

@@ -7,10 +7,10 @@ from typing import NamedTuple, Sequence
 import numpy as np
 
 from dllogger.values import plain
-from utils import case_table, missing
+from utils.evaluation import absent_structures, case_table
+from utils.evaluation.scores import mean_of_defined
+from utils.evaluation.statistics import bootstrap_interval, rank_correlation
 from utils.imaging.case_files import is_stack
-from utils.scores import mean_of_defined
-from utils.statistics import bootstrap_interval, rank_correlation
 from utils.system.files import write_json_atomically
 
 JSON_NAME = "evaluation.json"
@@ -167,7 +167,7 @@ def format_table(summary):
     widths.append(max(len(cell) for cell in worst))
     lines = [_line(row + (cell,), widths) for row, cell in zip(rows, worst)]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    below = _distance_lines(summary, form) + missing.lines(summary["cases"]) + [_rank_line(summary)]
+    below = _distance_lines(summary, form) + absent_structures.lines(summary["cases"]) + [_rank_line(summary)]
     return "\n".join([_CAPTION.format(form.size)] + lines + [_filled(line) for line in below])
 
 

@@ -6,10 +6,10 @@ from typing import NamedTuple, Sequence
 import numpy as np
 
 from dllogger.values import plain
-from utils import case_table, missing
+from utils.evaluation import absent_structures, case_table
+from utils.evaluation.scores import mean_of_defined
 from utils.imaging import stacks
 from utils.imaging.case_files import is_stack
-from utils.scores import mean_of_defined
 from utils.system.files import write_json_atomically
 from utils.system.progress import say
 
@@ -20,7 +20,7 @@ CSV_NAME = "predictions.csv"
 class CasePrediction(NamedTuple):
     """One predicted case, in the order of the structures (background left out).
 
-    volume_ml is that of the mask, uncertainty that of ``utils.uncertainty``, NaN where it is undefined.
+    volume_ml is that of the mask, uncertainty that of ``utils.evaluation.uncertainty``, NaN where it is undefined.
     """
 
     name: str
@@ -84,7 +84,7 @@ def tell(table, model_dir):
     Those are the cases in which a structure was not found, and the one that has the highest mean uncertainty.
     """
     cases = table["cases"]
-    for line in missing.lines(cases):
+    for line in absent_structures.lines(cases):
         say(line)
     means = np.array([mean_of_defined(list(case["uncertainty"].values())) for case in cases], np.float64)
     if np.isfinite(means).any():
