@@ -27,8 +27,9 @@ with startup.loading(PROGRAM):
     from benchmarks.child import die_with_parent
     from examples import launching
     from examples.processes import descendants, in_words
-    from utils import params, provenance
+    from utils import params
     from utils.config.plain_parser import PlainParser
+    from utils.model_dir import provenance
     from utils.system import environment, hardware
     from utils.system.errors import UserError
     from utils.system.files import read_json, write_json_atomically

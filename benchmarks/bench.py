@@ -23,8 +23,8 @@ with startup.loading(PROGRAM):
     from benchmarks.network import Network
     from benchmarks.turns import Turns
     from examples import launching
-    from utils import provenance
     from utils.config.plain_parser import PlainParser
+    from utils.model_dir import provenance
     from utils.system import hardware
     from utils.system.errors import UserError
     from utils.system.files import replace_on_success, write_json_atomically

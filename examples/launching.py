@@ -9,11 +9,11 @@ import sys
 
 from examples.launcher_output import Relay
 from examples.processes import Process, in_words
-from utils import model_folder
 from utils.config import recipes
 from utils.config.flags import FLAGS
 from utils.config.parser import build_parser as build_main_parser
 from utils.config.plain_parser import PlainParser
+from utils.model_dir import paths as model_folder
 from utils.system import hardware
 from utils.system.errors import UserError, refuse
 from utils.system.progress import say

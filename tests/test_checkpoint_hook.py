@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from command_line import checkpoint_steps
 
-from utils import checkpoints
 from utils.hooks.checkpoint_hook import CheckpointHook
+from utils.model_dir import checkpoints
+from utils.model_dir.epoch_state import Unfinished
 from utils.tf_runtime import tf
-from utils.unfinished import Unfinished
 
 
 class Diverged(Exception):

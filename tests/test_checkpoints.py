@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from utils import checkpoints
+from utils.model_dir import checkpoints
 from utils.system.errors import UserError
 from utils.tf_runtime import tf
 

@@ -27,8 +27,8 @@ from full_disk import no_file_above, run_on_small_disk
 
 import main
 from utils.hooks.training_hook import TrainingHook
-from utils.model_settings import load, runs, save
-from utils.run_record import combined
+from utils.model_dir.record import combined
+from utils.model_dir.settings import load, runs, save
 from utils.system.files import write_json_atomically
 
 FULL = "No space left on device"

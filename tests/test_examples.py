@@ -20,7 +20,8 @@ from launchers import PROJECT, Machine, run_script
 
 from examples import benchmarking
 from examples.benchmarking import Cell
-from utils import model_settings, params
+from utils import params
+from utils.model_dir import settings as model_settings
 
 # The published command lines, as they stand, and what they make main.py do.
 HIPPOCAMPUS = ["--data_dir", "./data/Task04_Hippocampus"]

@@ -6,8 +6,9 @@ import pytest
 from command_line import STRUCTURES, TEST_CASES, TINY, TRAINING_CASES, make_task, read_description, write_description
 from stack_tasks import stack_task
 
-from utils import job, model_settings, params
+from utils import job, params
 from utils.imaging import split
+from utils.model_dir import settings as model_settings
 from utils.system import launch
 from utils.system.errors import UserError
 

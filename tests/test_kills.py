@@ -27,7 +27,7 @@ from command_line import (
     succeed,
 )
 
-from utils import checkpoints
+from utils.model_dir import checkpoints
 from utils.system.environment import available_cores
 from utils.training_log import read_epochs
 

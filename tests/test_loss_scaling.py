@@ -12,13 +12,13 @@ import pytest
 from plans import plan_of
 
 from model.model_fn import model_fn
-from utils.checkpoints import step_of
 from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.training_hook import TrainingHook
+from utils.model_dir.checkpoints import step_of
+from utils.model_dir.epoch_state import Unfinished
 from utils.sampling.augmentation import Augmentation
 from utils.system.progress import Progress
 from utils.tf_runtime import scale_loss, tf
-from utils.unfinished import Unfinished
 from utils.workers import Workers
 
 pytestmark = pytest.mark.skipif("NVIDIA_TENSORFLOW_VERSION" in os.environ, reason="this build scales losses by itself")

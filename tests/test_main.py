@@ -18,7 +18,8 @@ from command_line import (
 )
 
 import main
-from utils import job, run_lock
+from utils import job
+from utils.model_dir import lock as run_lock
 from utils.system.progress import say
 
 LOADED = "TensorFlow was loaded"

@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from utils import model_settings
-from utils.model_settings import LEARNED_SETTINGS, MODEL_SETTINGS, RUN_SETTINGS, TASK_SETTINGS
+from utils.model_dir import settings as model_settings
+from utils.model_dir.settings import LEARNED_SETTINGS, MODEL_SETTINGS, RUN_SETTINGS, TASK_SETTINGS
 from utils.params import from_command_line
 from utils.system.errors import UserError
 

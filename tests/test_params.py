@@ -5,9 +5,11 @@ import sys
 
 import pytest
 
-from utils import model_folder, model_settings, params
+from utils import params
 from utils.config.flags import FLAGS
-from utils.model_settings import FIRST_SETTINGS, FREE_SETTINGS, MODEL_SETTINGS, RUN_SETTINGS, TASK_SETTINGS
+from utils.model_dir import paths as model_folder
+from utils.model_dir import settings as model_settings
+from utils.model_dir.settings import FIRST_SETTINGS, FREE_SETTINGS, MODEL_SETTINGS, RUN_SETTINGS, TASK_SETTINGS
 from utils.params import from_command_line
 from utils.system import launch
 from utils.system.errors import UserError

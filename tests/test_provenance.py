@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 from command_line import PROJECT
 
-from utils import provenance
+from utils.model_dir import provenance
 
 
 def git(folder, *arguments):

@@ -11,12 +11,12 @@ import tempfile
 import pytest
 from command_line import PROJECT
 
-from utils import run_lock
+from utils.model_dir import lock as run_lock
 from utils.system.errors import UserError
 
 HOLDING = """
 import sys, time
-from utils import run_lock
+from utils.model_dir import lock as run_lock
 params = dict(model_dir=sys.argv[1], cache_dir=sys.argv[1] + "/cache", folds=0, benchmark=False)
 with run_lock.held(params, ["--its", "a b"]):
     print("held", flush=True)
@@ -145,7 +145,7 @@ class TestOneAtATime:
         # Each makes a folder that must not be there, and removes it.
         code = """
 import os, sys, time
-from utils import run_lock
+from utils.model_dir import lock as run_lock
 from utils.system.errors import UserError
 params = dict(model_dir=sys.argv[1], cache_dir=sys.argv[1] + "/cache", folds=0, benchmark=False)
 end, held = time.monotonic() + 1.0, 0

@@ -3,8 +3,8 @@ import json
 import pytest
 
 import dllogger
-from utils import run_log
 from utils.evaluation import tables
+from utils.model_dir import log as run_log
 from utils.system.errors import UserError
 
 STRUCTURES = ["Upper", "Lower"]

@@ -4,11 +4,11 @@ import re
 import numpy as np
 import pytest
 
-from utils import model_settings
 from utils.imaging.tasks import Case
+from utils.model_dir import settings as model_settings
+from utils.model_dir.provenance import about_run
+from utils.model_dir.record import RunRecord, combined, in_words
 from utils.preprocessing.cache import Kept
-from utils.provenance import about_run
-from utils.run_record import RunRecord, combined, in_words
 
 
 class Several:

@@ -29,11 +29,12 @@ from shared_model import content, masks, run
 from synthetic import grid_of, write_image
 
 import main
-from utils import checkpoints, training
+from utils import training
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
 from utils.imaging.image_facts import ONE_INTENSITY, SAME_VOXELS, UNMARKED
 from utils.imaging.tasks import Case
+from utils.model_dir import checkpoints
 from utils.notices import axes_of
 from utils.preprocessing import cache
 

@@ -6,10 +6,10 @@ from plans import plan_of
 from training_sessions import summaries_in, training_session
 
 from utils.hooks.training_hook import TrainingHook, write_scalars
+from utils.model_dir.epoch_state import Unfinished
 from utils.sampling.augmentation import Augmentation
 from utils.system.progress import Progress
 from utils.tf_runtime import tf
-from utils.unfinished import Unfinished
 from utils.workers import Workers
 
 # 5 cases, 2 a batch: an epoch is three steps, of 2, 2 and 1 cases.

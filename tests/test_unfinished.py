@@ -4,8 +4,8 @@ import os
 import pytest
 from command_line import checkpoint_steps, succeed_here
 
+from utils.model_dir.epoch_state import Unfinished, from_note
 from utils.system.errors import UserError
-from utils.unfinished import Unfinished, from_note
 
 
 @pytest.mark.parametrize("values", [(1.25, 3, False), (0, 0, True), (0.1, 2.0, True)])

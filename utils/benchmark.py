@@ -8,7 +8,7 @@ import sys
 
 from utils.data_loader import Volumes
 from utils.hooks.profiling_hook import PERCENTILES
-from utils.model_settings import MODEL_SETTINGS, RUN_SETTINGS
+from utils.model_dir.settings import MODEL_SETTINGS, RUN_SETTINGS
 from utils.system import hardware
 from utils.system.environment import threads
 from utils.tf_runtime import tf, version

@@ -3,7 +3,8 @@
 Each fold is a run of its own, by one worker, in a folder of its own in ``model_dir``; the workers share the folds.
 """
 
-from utils import model_folder, model_settings
+from utils.model_dir import paths as model_folder
+from utils.model_dir import settings as model_settings
 from utils.preprocessing import ct_intensities
 from utils.runner import Runner
 from utils.system.interruption import Interrupted, put_off

@@ -3,14 +3,15 @@
 import os
 from typing import Any, Dict, NamedTuple, Tuple
 
-from utils import model_folder, model_settings
 from utils.config import memory_rules
 from utils.config.modes import EVALUATION_MODES, PREDICTION_MODES, TRAINING_MODES
 from utils.config.network_flags import UNET
 from utils.imaging import split, tasks
 from utils.imaging.case_files import is_stack
 from utils.imaging.tasks import Case
-from utils.model_settings import SCANS, STACKS
+from utils.model_dir import paths as model_folder
+from utils.model_dir import settings as model_settings
+from utils.model_dir.settings import SCANS, STACKS
 from utils.params import binding_settings
 from utils.preprocessing import auto_shape
 from utils.system import launch

@@ -6,8 +6,8 @@ from utils.config import network_rules, recipes
 from utils.config.flag import shown
 from utils.config.modes import BENCHMARK_MODES, EVALUATION_MODES, LOOKING_MODES, PLAN, PREDICTION_MODES, TRAINING_MODES
 from utils.config.parser import build_parser
-from utils.model_folder import checkpoint_folders, has_checkpoint, model_folders, trained_settings
-from utils.model_settings import (
+from utils.model_dir.paths import checkpoint_folders, has_checkpoint, model_folders, trained_settings
+from utils.model_dir.settings import (
     FILE_NAME,
     FREE_WITHOUT_TRAINING,
     GRID_SETTINGS,

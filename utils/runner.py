@@ -10,7 +10,7 @@ import numpy as np
 
 import dllogger
 from model.model_fn import model_fn
-from utils import checkpoints, data_loader, model_folder, model_settings, notices, run_log
+from utils import data_loader, notices
 from utils.config.modes import TRAINING_MODES
 from utils.evaluation import predictions, tables
 from utils.evaluation.case_table import gathered, measures_of
@@ -18,11 +18,15 @@ from utils.hooks.evaluation_hook import best_step
 from utils.imaging import image_facts, label_values, split
 from utils.masks import FOLDER as MASK_FOLDER
 from utils.masks import MaskWriter
+from utils.model_dir import checkpoints
+from utils.model_dir import log as run_log
+from utils.model_dir import paths as model_folder
+from utils.model_dir import settings as model_settings
+from utils.model_dir.provenance import about_run
+from utils.model_dir.record import RunRecord
 from utils.page import build as page
 from utils.predicting import Pipeline
 from utils.preparation import Preparation
-from utils.provenance import about_run
-from utils.run_record import RunRecord
 from utils.session_config import cpu_session_config, session_config
 from utils.system.errors import UserError, together, unusable
 from utils.system.progress import Progress, Silence, say

@@ -8,13 +8,16 @@ import tempfile
 import numpy as np
 
 from model.model_fn import probabilities_of
-from utils import checkpoints, data_loader, model_folder, model_settings, notices, unfinished
+from utils import data_loader, notices
 from utils.config.modes import uses_held_out
 from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.stopping_hook import StoppingHook
 from utils.hooks.training_hook import TrainingHook
 from utils.imaging import case_files, split
+from utils.model_dir import checkpoints, epoch_state
+from utils.model_dir import paths as model_folder
+from utils.model_dir import settings as model_settings
 from utils.predicting import batch_size_of
 from utils.preprocessing import ct_intensities
 from utils.preprocessing.normalization import clipped_channels
@@ -159,11 +162,11 @@ class Training:
         The state is an ``Unfinished``, whose losses the first worker alone has. TensorFlow goes on from the checkpoint
         that the folder's list names: that is this one from now on.
         """
-        step, state = 0, unfinished.Unfinished()
+        step, state = 0, epoch_state.Unfinished()
         if self.workers.is_first and model_folder.has_checkpoint(self.model_dir):
             checkpoint = checkpoints.go_on_from_last_good(self.model_dir)
             step = checkpoints.step_of(checkpoint)
-            state = unfinished.from_note(checkpoints.note_of(checkpoint), checkpoint)
+            state = epoch_state.from_note(checkpoints.note_of(checkpoint), checkpoint)
         step, is_due = np.sum(self.workers.gather([[step, state.is_due]]), axis=0)
         state.is_due = bool(is_due)
         return int(step), state

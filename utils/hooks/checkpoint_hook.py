@@ -1,6 +1,6 @@
 """Checkpoints at the end of epochs and where training ends, of weights that are numbers."""
 
-from utils import checkpoints
+from utils.model_dir import checkpoints
 from utils.tf_runtime import tf
 
 
@@ -11,7 +11,7 @@ class CheckpointHook(tf.train.SessionRunHook):
         folder: where the checkpoints go.
         every_steps: optimizer steps between two checkpoints; they fall on multiples of it.
         kept: how many checkpoints stay.
-        unfinished: the ``utils.unfinished.Unfinished`` of the epoch, saved with a checkpoint within one.
+        unfinished: the ``utils.model_dir.epoch_state.Unfinished`` of the epoch, saved with a checkpoint within one.
         diverged: function (step, text) -> the exception for weights that are no numbers any more.
     """
 

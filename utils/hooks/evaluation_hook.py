@@ -8,12 +8,12 @@ import numpy as np
 
 import dllogger
 from model.layers import MOVING_STATISTICS
-from utils import checkpoints
 from utils.evaluation import scores
 from utils.hooks.training_hook import write_scalars
 from utils.imaging.case_files import is_stack
-from utils.model_folder import BEST_FOLDER
-from utils.run_log import metric_name
+from utils.model_dir import checkpoints
+from utils.model_dir.log import metric_name
+from utils.model_dir.paths import BEST_FOLDER
 from utils.sampling.tiling import items_of, put_together
 from utils.system.errors import UserError
 from utils.system.files import read_json, write_json_atomically
@@ -43,7 +43,8 @@ class EvaluationHook(tf.train.SessionRunHook):
         every_epochs: epochs between two evaluations.
         steps_per_epoch: optimizer steps in an epoch.
         model_dir: the best checkpoint goes into ``<model_dir>/best``.
-        unfinished: the ``utils.unfinished.Unfinished`` that says whether an earlier run left an evaluation to this one.
+        unfinished: the ``utils.model_dir.epoch_state.Unfinished`` that says whether an earlier run left an evaluation
+            to this one.
         asked: function () -> whether this worker is asked to stop.
 
     Where one of the workers is, an evaluation is left to the run that goes on, and ``unfinished`` says so.

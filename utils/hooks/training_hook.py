@@ -17,8 +17,8 @@ class TrainingHook(tf.train.SessionRunHook):
         progress: a ``utils.system.progress.Progress`` that counts images.
         log_every: optimizer steps between two log lines.
         summary_dir: where the epochs' figures go as TensorBoard events.
-        unfinished: the ``utils.unfinished.Unfinished`` of the epoch that an earlier run has begun; on the first worker
-            it holds what all did.
+        unfinished: the ``utils.model_dir.epoch_state.Unfinished`` of the epoch that an earlier run has begun; on the
+            first worker it holds what all did.
         diverged: function (step, text) -> the exception for a loss that is not finite.
         clock: function () -> seconds.
     """

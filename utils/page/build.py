@@ -12,11 +12,11 @@ from utils.config.network_flags import OWN_FLAGS, UNET, VNET
 from utils.imaging import case_files as scan_files
 from utils.imaging.tasks import Case
 from utils.masks import mask_path
-from utils.model_settings import RUNS
+from utils.model_dir.record import in_words
+from utils.model_dir.settings import RUNS
 from utils.page import markup, sections, sources
 from utils.page.measures import Table, tabulate
 from utils.page.volume import encode
-from utils.run_record import in_words
 from utils.slices import COLOURS
 from utils.system.environment import share_of_cores
 from utils.system.errors import UserError, attempted

@@ -14,7 +14,7 @@ import numpy as np
 
 from utils.imaging import tasks
 from utils.job import Job
-from utils.model_settings import GRID_SETTINGS, TASK_SETTINGS
+from utils.model_dir.settings import GRID_SETTINGS, TASK_SETTINGS
 from utils.planning import network_cost
 from utils.system import environment, hardware, memory
 from utils.system.files import read_json, write_json_atomically

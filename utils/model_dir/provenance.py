@@ -13,7 +13,7 @@ from utils.system import hardware
 
 # The release that CHANGELOG.md begins with, or the one that is to come.
 VERSION = "0.2.0.dev0"
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Nobody is to wait longer for a folder that answers slowly.
 SECONDS_FOR_GIT = 10
 

@@ -3,7 +3,7 @@
 import glob
 import os
 
-from utils import model_settings
+from utils.model_dir import settings as model_settings
 
 BEST_FOLDER = "best"
 

@@ -8,8 +8,8 @@ import os
 import platform
 import time
 
-from utils.model_folder import model_folders
-from utils.provenance import command_line
+from utils.model_dir.paths import model_folders
+from utils.model_dir.provenance import command_line
 from utils.system import launch
 from utils.system.errors import UserError
 from utils.system.progress import say

@@ -5,8 +5,8 @@ import hashlib
 
 import numpy as np
 
-from utils import model_settings
 from utils.imaging import split
+from utils.model_dir import settings as model_settings
 from utils.system.errors import UserError
 
 # Hexadecimal digits of a case's hash, and of each of the whole numbers that workers exchange it as.
@@ -17,7 +17,8 @@ class RunRecord:
     """What a run was made with, and which data it has read; all workers have one, the first one's is kept.
 
     Args:
-        about: function () that returns what ``utils.provenance.about_run`` does; it is called when it is needed.
+        about: function () that returns what ``utils.model_dir.provenance.about_run`` does; it is called when it is
+            needed.
         model_dir: the model's folder.
         workers: the ``utils.workers.Workers``.
     """
