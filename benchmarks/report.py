@@ -3,9 +3,9 @@
 from benchmarks.figures import pytorch_beside, shown
 from benchmarks.network import forward_gflop, gflop, parameters, trained_gflop
 from benchmarks.registry import BY_NAME, PRECISIONS
-from utils.plotting import Figure, FigureCanvasAgg
 from utils.system import hardware
 from utils.system.files import replace_on_success
+from utils.visualization.plotting import Figure, FigureCanvasAgg
 
 TITLES = {"train": "Training", "predict": "Inference"}
 # Distinct for colour-blind eyes.

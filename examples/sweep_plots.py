@@ -1,9 +1,9 @@
 """The figures of a sweep as plots."""
 
 from examples.sweep_report import PRECISIONS, Figures
-from utils.plotting import Figure, FigureCanvasAgg
 from utils.system import hardware
 from utils.system.files import replace_on_success
+from utils.visualization.plotting import Figure, FigureCanvasAgg
 
 SIZE_INCHES = (8.0, 4.5)
 DOTS_PER_INCH = 120

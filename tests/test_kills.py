@@ -29,7 +29,7 @@ from command_line import (
 
 from utils.model_dir import checkpoints
 from utils.system.environment import available_cores
-from utils.training_log import read_epochs
+from utils.visualization.training_log import read_epochs
 
 KILLED_MAIN = os.path.join(PROJECT, "tests", "killed_main.py")
 WRAPPER = os.path.join(PROJECT, "examples", "vnet_train_and_evaluate.py")

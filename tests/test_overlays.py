@@ -5,8 +5,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from utils.overlays import LEAST_SIDE, OPACITY, overlay, overlay_png
-from utils.slices import COLOURS, PLANES
+from utils.visualization.overlays import LEAST_SIDE, OPACITY, overlay, overlay_png
+from utils.visualization.planes import COLOURS, PLANES
 
 SHAPE = (8, 12, 5)
 TIMES = 11

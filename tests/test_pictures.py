@@ -8,9 +8,9 @@ import pytest
 from matplotlib.image import imread
 from training_logs import epoch, write_log
 
-from utils import pictures, slices
-from utils.pictures import case_picture, training_curves
 from utils.system.errors import UserError
+from utils.visualization import pictures, planes
+from utils.visualization.pictures import case_picture, training_curves
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SHAPE = (20, 31, 14)
@@ -62,13 +62,13 @@ class TestCasePicture:
     def test_contours_have_the_structure_colours(self, tmp_path):
         mask = np.maximum(mask_of(), mask_of(start=(4, 15, 3), value=2))
         pixels = draw(tmp_path, mask=mask)
-        for colour, other in zip(slices.COLOURS, (True, True, False)):
+        for colour, other in zip(planes.COLOURS, (True, True, False)):
             assert (colour_places(pixels, colour)[0].size > 50) == other
 
     def test_a_structure_that_is_not_there_has_no_contour(self, tmp_path):
         pixels = draw(tmp_path)
-        assert colour_places(pixels, slices.COLOURS[0])[0].size > 50
-        assert colour_places(pixels, slices.COLOURS[1])[0].size == 0
+        assert colour_places(pixels, planes.COLOURS[0])[0].size > 50
+        assert colour_places(pixels, planes.COLOURS[1])[0].size == 0
 
     def test_truth_is_drawn_in_white(self, tmp_path):
         image = np.zeros(SHAPE, np.float32)
@@ -82,7 +82,7 @@ class TestCasePicture:
         box = pictures._panel_boxes(SHAPE, SPACING)[0]
         left, width = box[0] * 1200, box[2] * 1200
         bottom, height = box[1] * 450, box[3] * 450
-        rows, columns = colour_places(pixels, slices.COLOURS[0], rows=slice(None))
+        rows, columns = colour_places(pixels, planes.COLOURS[0], rows=slice(None))
         inside = (columns < left + width) & (rows < 450 - bottom)
         rows, columns = rows[inside], columns[inside]
         # Voxels 4 to 9 of 20 across, 6 to 14 of 31 upwards.
@@ -111,7 +111,7 @@ class TestCasePicture:
         ids=["constant", "all not a number", "some infinite", "boolean"],
     )
     def test_awkward_images(self, tmp_path, image):
-        assert colour_places(draw(tmp_path, image=image), slices.COLOURS[0])[0].size > 50
+        assert colour_places(draw(tmp_path, image=image), planes.COLOURS[0])[0].size > 50
 
     @pytest.mark.filterwarnings("error")
     def test_nothing_marked(self, tmp_path):
@@ -121,7 +121,7 @@ class TestCasePicture:
     def test_more_structures_than_colours(self, tmp_path):
         mask = mask_of(value=7)
         pixels = draw(tmp_path, mask=mask, structures=["structure {}".format(number) for number in range(1, 9)])
-        assert colour_places(pixels, slices.COLOURS[0])[0].size > 50
+        assert colour_places(pixels, planes.COLOURS[0])[0].size > 50
 
     def test_texts_that_look_like_formulas(self, tmp_path):
         draw(tmp_path, title="a_$\\frac{$_b", structures=("$x^{$", "b"))
@@ -151,7 +151,7 @@ class TestTrainingCurves:
         training_curves(path, [log])
         pixels = pixels_of(path)
         assert pixels.shape == (450, 1200, 3)
-        assert all(colour_places(pixels, colour)[0].size > 100 for colour in ("#404040",) + slices.COLOURS[:2])
+        assert all(colour_places(pixels, colour)[0].size > 100 for colour in ("#404040",) + planes.COLOURS[:2])
 
     @pytest.mark.filterwarnings("error")
     @pytest.mark.parametrize("data", [{"loss": 0.5}, {"soft_dice_A": 0.5}, {"loss": float("nan"), "soft_dice_A": None}])
@@ -173,7 +173,7 @@ class TestNoGlobalState:
     def test_neither_pyplot_nor_a_display_is_needed(self, tmp_path):
         program = (
             "import sys, numpy as np\n"
-            "from utils.pictures import case_picture\n"
+            "from utils.visualization.pictures import case_picture\n"
             "case_picture({!r}, np.zeros((4, 5, 6)), (1, 1, 1), np.ones((4, 5, 6), int), structures=('A',))\n"
             "assert 'matplotlib.pyplot' not in sys.modules and 'tensorflow' not in sys.modules\n"
         ).format(str(tmp_path / "case.png"))

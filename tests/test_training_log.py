@@ -1,7 +1,7 @@
 import pytest
 from training_logs import epoch, write_log
 
-from utils.training_log import mean_epochs, read_epochs
+from utils.visualization.training_log import mean_epochs, read_epochs
 
 
 class TestReadingEpochs:

@@ -140,7 +140,7 @@ class MaskWriter:
         return SurfaceScores(*zip(*found))
 
     def _draw(self, case, grid, mask, truth):
-        from utils.pictures import case_picture
+        from utils.visualization.pictures import case_picture
 
         path = os.path.join(self.folder, case.name + ".png")
         with self._drawing:

@@ -319,7 +319,7 @@ class Runner(Training):
         log = run_log.log_path(self.params)
         trained = self.params["exec_mode"] in TRAINING_MODES and not self.params["benchmark"]
         if self.params["pictures"] and trained:
-            from utils.pictures import training_curves
+            from utils.visualization.pictures import training_curves
 
             curves = os.path.join(self.model_dir, "training_curves.png")
             try:

@@ -170,7 +170,7 @@ class EvaluationHook(tf.train.SessionRunHook):
     def _show(self, index, probabilities):
         """TensorBoard's picture of one case: the mask on the network's grid over the first channel."""
         # Here, since matplotlib takes a third of a second to load, which prediction need not wait for.
-        from utils.overlays import overlay_png
+        from utils.visualization.overlays import overlay_png
 
         mask = np.argmax(probabilities, axis=-1).astype(np.uint8)
         case = self.volumes.kept[index].case

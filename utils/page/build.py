@@ -17,13 +17,13 @@ from utils.model_dir.settings import RUNS
 from utils.page import markup, sections, sources
 from utils.page.measures import Table, tabulate
 from utils.page.volume import encode
-from utils.slices import COLOURS
 from utils.system.environment import share_of_cores
 from utils.system.errors import UserError, attempted
 from utils.system.files import read_json, replace_on_success, write_json_atomically
 from utils.system.progress import Progress, say
 from utils.system.thread_pool import overlapped
-from utils.training_log import mean_epochs
+from utils.visualization.planes import COLOURS
+from utils.visualization.training_log import mean_epochs
 
 FOLDER = "report"
 PAGE_NAME = "index.html"

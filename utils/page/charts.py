@@ -6,9 +6,9 @@ Colours and fonts are those of the page's style sheet: a series has the class "s
 import math
 from html import escape
 
-from utils.slices import COLOURS
 from utils.system.printable import printable
-from utils.training_log import DICE_PREFIX
+from utils.visualization.planes import COLOURS
+from utils.visualization.training_log import DICE_PREFIX
 
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 50

@@ -6,7 +6,7 @@ from typing import List, NamedTuple
 from utils.evaluation import predictions, tables
 from utils.page import charts, markup
 from utils.page.measures import MEAN, NOT_FOUND
-from utils.slices import COLOURS
+from utils.visualization.planes import COLOURS
 
 TITLES = {"evaluated": "Held-out cases", "predicted": "Predicted cases"}
 CSV_NAMES = {"evaluated": tables.CSV_NAME, "predicted": predictions.CSV_NAME}

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from PIL import Image
 
-from utils.slices import grey_window, middle_of
+from utils.visualization.planes import grey_window, middle_of
 
 # Fewer than 1 << 24, the longest run of labels that can be told.
 MOST_VOXELS = 3000000

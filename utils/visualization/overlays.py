@@ -4,8 +4,8 @@ import io
 
 import numpy as np
 
-from utils.plotting import imsave, to_rgb
-from utils.slices import PLANES, colour_of, cut, grey_window, middle_of
+from utils.visualization.planes import PLANES, colour_of, cut, grey_window, middle_of
+from utils.visualization.plotting import imsave, to_rgb
 
 # Pixels of the longest side of a slice, at least.
 LEAST_SIDE = 128

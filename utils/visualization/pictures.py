@@ -4,11 +4,11 @@ import functools
 
 import numpy as np
 
-from utils.plotting import Figure, FigureCanvasAgg, Line2D, MaxNLocator
-from utils.slices import PLANES, colour_of, cut, grey_window, middle_of
 from utils.system.errors import UserError
 from utils.system.files import replace_on_success
-from utils.training_log import DICE_PREFIX, mean_epochs
+from utils.visualization.planes import PLANES, colour_of, cut, grey_window, middle_of
+from utils.visualization.plotting import Figure, FigureCanvasAgg, Line2D, MaxNLocator
+from utils.visualization.training_log import DICE_PREFIX, mean_epochs
 
 SIZE_INCHES = (12.0, 4.5)
 DOTS_PER_INCH = 100
@@ -124,7 +124,8 @@ def training_curves(path, log_paths):
 
     Args:
         path: the PNG to write, 1200 x 450 pixels.
-        log_paths: files that `utils.training_log` reads, one, or those of all folds, whose means are drawn.
+        log_paths: files that `utils.visualization.training_log` reads, one, or those of all folds, whose means are
+            drawn.
 
     Raises:
         UserError: there is no epoch in any of them, one cannot be read, or the picture cannot be written.
