@@ -25,7 +25,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from utils.imaging.nifti import read_channels, read_label, to_array
 from utils.imaging.tasks import read_task
-from utils.masks import mask_path
+from utils.inference.masks import mask_path
 from utils.visualization.planes import colour_of, cut, grey_window, middle_of
 
 # The slice across x shows where the anterior part ends and the posterior one begins.

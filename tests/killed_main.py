@@ -33,7 +33,7 @@ POINTS = {
     "mask": ("utils.imaging.geometry", "", "restore_slab"),
     "compress": ("gzip", "GzipFile", "write"),
     "table": ("utils.evaluation.tables", "", "write_json"),
-    "predicted": ("utils.masks", "MaskWriter", "write"),
+    "predicted": ("utils.inference.masks", "MaskWriter", "write"),
 }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from synthetic import DIRECTIONS, blob, image_of, write_image
 
 from utils.imaging.tasks import Case
-from utils.masks import mask_path
+from utils.inference.masks import mask_path
 
 STRUCTURES = ("Front", "Back")
 SHAPE = (20, 31, 14)

@@ -12,7 +12,8 @@ from command_line import STRUCTURES, TINY, make_task, read_description, read_ima
 from synthetic import grid_of
 
 import main
-from utils import job, masks
+from utils import job
+from utils.inference import masks
 
 GOOD = 3
 SORTS = [("image", sort) for sort in IMAGES] + [("label", sort) for sort in LABELS]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from utils import components
-from utils.components import clear_smaller_parts
+from utils.inference import components
+from utils.inference.components import clear_smaller_parts
 
 SHAPE = (9, 13, 7)
 

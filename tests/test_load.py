@@ -11,7 +11,7 @@ from peak_memory import KNOWN, measured
 from synthetic import grid_of, image_of, write_image
 
 from utils.imaging.tasks import Case
-from utils.masks import MaskWriter
+from utils.inference.masks import MaskWriter
 from utils.preprocessing import fitting
 
 NETWORK = TINY_NETWORK + ("--batch_size", "2")

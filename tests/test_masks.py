@@ -11,7 +11,7 @@ from utils.evaluation.surface_scores import surface_scores
 from utils.evaluation.uncertainty import Uncertainty
 from utils.imaging import geometry
 from utils.imaging.tasks import Case
-from utils.masks import MaskWriter, mask_path
+from utils.inference.masks import MaskWriter, mask_path
 from utils.preprocessing import fitting
 from utils.system.errors import UserError
 

@@ -18,7 +18,7 @@ from synthetic import image_of
 
 from utils.config.network_flags import OWN_FLAGS
 from utils.imaging.tasks import Case
-from utils.masks import mask_path
+from utils.inference.masks import mask_path
 from utils.page import build, charts, markup
 from utils.page.build import write
 from utils.page.measures import MEAN, tabulate

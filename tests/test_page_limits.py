@@ -9,7 +9,7 @@ from pages import STRUCTURES, case_in, evaluation_of, write_json
 from test_page import Page
 
 from utils.imaging.tasks import Case
-from utils.masks import mask_path
+from utils.inference.masks import mask_path
 from utils.page import build, charts
 from utils.page.build import write
 from utils.page.sections import MOST_PROBLEMS

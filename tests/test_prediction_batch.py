@@ -1,6 +1,6 @@
 import pytest
 
-from utils.prediction_batch import prediction_batch_size
+from utils.inference.prediction_batch import prediction_batch_size
 
 
 @pytest.mark.parametrize("on_gpu, items", [(False, 8), (True, 32)])

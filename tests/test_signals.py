@@ -10,7 +10,7 @@ from command_line import TINY, read_json
 
 import main
 from utils import data_loader
-from utils.masks import MaskWriter
+from utils.inference.masks import MaskWriter
 from utils.preprocessing import cache
 from utils.system import interruption
 

@@ -14,7 +14,7 @@ from stack_tasks import certain, disc, saved, stack_task
 from utils.evaluation import predictions, tables
 from utils.imaging.stacks import pages_of, read_mask
 from utils.imaging.tasks import read_task
-from utils.masks import MaskWriter, mask_path
+from utils.inference.masks import MaskWriter, mask_path
 from utils.page import build
 
 SHAPE = (40, 30)

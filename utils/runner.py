@@ -16,8 +16,9 @@ from utils.evaluation import predictions, tables
 from utils.evaluation.case_table import gathered, measures_of
 from utils.hooks.evaluation_hook import best_step
 from utils.imaging import image_facts, label_values, split
-from utils.masks import FOLDER as MASK_FOLDER
-from utils.masks import MaskWriter
+from utils.inference.masks import FOLDER as MASK_FOLDER
+from utils.inference.masks import MaskWriter
+from utils.inference.predictor import Pipeline
 from utils.model_dir import checkpoints
 from utils.model_dir import log as run_log
 from utils.model_dir import paths as model_folder
@@ -25,7 +26,6 @@ from utils.model_dir import settings as model_settings
 from utils.model_dir.provenance import about_run
 from utils.model_dir.record import RunRecord
 from utils.page import build as page
-from utils.predicting import Pipeline
 from utils.preparation import Preparation
 from utils.session_config import cpu_session_config, session_config
 from utils.system.errors import UserError, together, unusable

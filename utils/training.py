@@ -15,10 +15,10 @@ from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.stopping_hook import StoppingHook
 from utils.hooks.training_hook import TrainingHook
 from utils.imaging import case_files, split
+from utils.inference.predictor import batch_size_of
 from utils.model_dir import checkpoints, epoch_state
 from utils.model_dir import paths as model_folder
 from utils.model_dir import settings as model_settings
-from utils.predicting import batch_size_of
 from utils.preprocessing import ct_intensities
 from utils.preprocessing.normalization import clipped_channels
 from utils.sampling import augmentation

@@ -11,7 +11,7 @@ from utils.config.flag import shown
 from utils.config.network_flags import OWN_FLAGS, UNET, VNET
 from utils.imaging import case_files as scan_files
 from utils.imaging.tasks import Case
-from utils.masks import mask_path
+from utils.inference.masks import mask_path
 from utils.model_dir.record import in_words
 from utils.model_dir.settings import RUNS
 from utils.page import markup, sections, sources

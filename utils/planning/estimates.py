@@ -5,9 +5,9 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from utils.config.network_rules import PATCH
+from utils.inference.prediction_batch import prediction_batch_size
 from utils.planning import network_cost
 from utils.planning.proposal import items_of, training_cases
-from utils.prediction_batch import prediction_batch_size
 from utils.preprocessing.fitting import shape_before_padding
 from utils.preprocessing.foreground import MOST_POSITIONS
 from utils.preprocessing.normalization import clipped_channels

@@ -108,7 +108,7 @@ def carry_out(path):
     described = {name: params[name] for name in TASK_SETTINGS + GRID_SETTINGS}
     work = Job(described, training=cases, predicted=cases[:1])
     # TensorFlow loads here.
-    from utils.predicting import batch_size_of
+    from utils.inference.predictor import batch_size_of
     from utils.runner import run
 
     found = {}

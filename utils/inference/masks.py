@@ -9,13 +9,13 @@ import threading
 import numpy as np
 import SimpleITK as sitk
 
-from utils.components import clear_smaller_parts
 from utils.evaluation import predictions, scores, tables
 from utils.evaluation.surface_scores import SurfaceScores, surface_scores
 from utils.evaluation.uncertainty import Uncertainty
 from utils.imaging import case_files
 from utils.imaging.large_scan_turns import in_turn
 from utils.imaging.nifti import to_array
+from utils.inference.components import clear_smaller_parts
 from utils.preprocessing import fitting
 from utils.system.progress import say
 

@@ -4,7 +4,7 @@ import collections
 
 from model.averaging import mirrorings
 from utils import data_loader
-from utils.prediction_batch import prediction_batch_size
+from utils.inference.prediction_batch import prediction_batch_size
 from utils.preprocessing.cache import keep_in_turn
 from utils.sampling.tiling import items_of, put_together
 from utils.system import memory
