@@ -41,9 +41,9 @@ from utils.config import recipes  # noqa: E402
 from utils.config.flags import FLAGS  # noqa: E402
 from utils.config.modes import CHECK, MODES, PLAN  # noqa: E402
 from utils.config.parser import build_parser  # noqa: E402
+from utils.html_report import build  # noqa: E402
 from utils.imaging import case_files as scans  # noqa: E402
 from utils.imaging import nifti, stacks, tasks  # noqa: E402
-from utils.page import build  # noqa: E402
 from utils.preprocessing import auto_shape, cache  # noqa: E402
 from utils.system.errors import UserError  # noqa: E402
 

@@ -17,12 +17,12 @@ from pages import (
 from synthetic import image_of
 
 from utils.config.network_flags import OWN_FLAGS
+from utils.html_report import build, charts, markup
+from utils.html_report.build import write
+from utils.html_report.measures import MEAN, tabulate
+from utils.html_report.volume import encode
 from utils.imaging.tasks import Case
 from utils.inference.masks import mask_path
-from utils.page import build, charts, markup
-from utils.page.build import write
-from utils.page.measures import MEAN, tabulate
-from utils.page.volume import encode
 from utils.system.errors import UserError
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'"

@@ -6,7 +6,7 @@ import pytest
 from browser import CHROMIUM, Browser
 from pages import STRUCTURES, evaluated_model, evaluation_of, write_json
 
-from utils.page.build import write
+from utils.html_report.build import write
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH (Debian: apt-get install chromium)")
 

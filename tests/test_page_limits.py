@@ -8,11 +8,11 @@ import pytest
 from pages import STRUCTURES, case_in, evaluation_of, write_json
 from test_page import Page
 
+from utils.html_report import build, charts
+from utils.html_report.build import write
+from utils.html_report.sections import MOST_PROBLEMS
 from utils.imaging.tasks import Case
 from utils.inference.masks import mask_path
-from utils.page import build, charts
-from utils.page.build import write
-from utils.page.sections import MOST_PROBLEMS
 
 
 def model_of_many(parent, count, structures=STRUCTURES, with_scans=False):

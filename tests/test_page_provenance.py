@@ -5,9 +5,9 @@ import os
 import pytest
 from pages import STRUCTURES, evaluated_model, write_json
 
+from utils.html_report.build import write
 from utils.model_dir import settings as model_settings
 from utils.model_dir.provenance import about_run
-from utils.page.build import write
 from utils.system.errors import UserError
 
 

@@ -4,7 +4,7 @@ import os
 import pytest
 from pages import STRUCTURES, evaluated_model, evaluation_of, write_json
 
-from utils.page import build, sources
+from utils.html_report import build, sources
 from utils.system.errors import UserError
 
 

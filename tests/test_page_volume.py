@@ -8,8 +8,8 @@ import SimpleITK as sitk
 from PIL import Image
 from synthetic import DIRECTIONS, blob, image_of, rotation
 
-from utils.page import volume
-from utils.page.volume import encode, runs, shrink_factors
+from utils.html_report import volume
+from utils.html_report.volume import encode, runs, shrink_factors
 
 PLENTY = 10**7
 SHAPE = (9, 14, 6)

@@ -19,8 +19,8 @@ import download_dataset
 import main
 from examples import launching
 from utils import data_loader
+from utils.html_report import build
 from utils.imaging.tasks import Case
-from utils.page import build
 from utils.preprocessing import cache
 from utils.system.errors import refuse
 from utils.system.printable import printable

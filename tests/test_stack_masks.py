@@ -12,10 +12,10 @@ from PIL import Image
 from stack_tasks import certain, disc, saved, stack_task
 
 from utils.evaluation import predictions, tables
+from utils.html_report import build
 from utils.imaging.stacks import pages_of, read_mask
 from utils.imaging.tasks import read_task
 from utils.inference.masks import MaskWriter, mask_path
-from utils.page import build
 
 SHAPE = (40, 30)
 CENTRES = [(12, 10), (25, 15), (20, 20)]
@@ -197,7 +197,7 @@ class TestPage:
         """Neighbouring pages do not become one, as slices of a volume do."""
         import SimpleITK as sitk
 
-        from utils.page.volume import encode
+        from utils.html_report.volume import encode
 
         image = sitk.GetImageFromArray(np.random.RandomState(0).rand(40, 300, 300).astype(np.float32))
         mask = sitk.Cast(image > 2, sitk.sitkUInt8)

@@ -15,6 +15,7 @@ from utils.config.modes import TRAINING_MODES
 from utils.evaluation import predictions, tables
 from utils.evaluation.case_table import gathered, measures_of
 from utils.hooks.evaluation_hook import best_step
+from utils.html_report import build as page
 from utils.imaging import image_facts, label_values, split
 from utils.inference.masks import FOLDER as MASK_FOLDER
 from utils.inference.masks import MaskWriter
@@ -25,7 +26,6 @@ from utils.model_dir import paths as model_folder
 from utils.model_dir import settings as model_settings
 from utils.model_dir.provenance import about_run
 from utils.model_dir.record import RunRecord
-from utils.page import build as page
 from utils.preparation import Preparation
 from utils.session_config import cpu_session_config, session_config
 from utils.system.errors import UserError, together, unusable

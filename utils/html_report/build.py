@@ -9,14 +9,14 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 from utils.config.flag import shown
 from utils.config.network_flags import OWN_FLAGS, UNET, VNET
+from utils.html_report import markup, sections, sources
+from utils.html_report.measures import Table, tabulate
+from utils.html_report.volume import encode
 from utils.imaging import case_files as scan_files
 from utils.imaging.tasks import Case
 from utils.inference.masks import mask_path
 from utils.model_dir.record import in_words
 from utils.model_dir.settings import RUNS
-from utils.page import markup, sections, sources
-from utils.page.measures import Table, tabulate
-from utils.page.volume import encode
 from utils.system.environment import share_of_cores
 from utils.system.errors import UserError, attempted
 from utils.system.files import read_json, replace_on_success, write_json_atomically

@@ -4,8 +4,8 @@ import itertools
 from typing import List, NamedTuple
 
 from utils.evaluation import predictions, tables
-from utils.page import charts, markup
-from utils.page.measures import MEAN, NOT_FOUND
+from utils.html_report import charts, markup
+from utils.html_report.measures import MEAN, NOT_FOUND
 from utils.visualization.planes import COLOURS
 
 TITLES = {"evaluated": "Held-out cases", "predicted": "Predicted cases"}
@@ -39,7 +39,7 @@ def anchor(kind, place):
 
 
 def parts(contents, pictures):
-    """Returns the Parts of the page, in their order, of the ``Contents`` and ``Pictures`` of ``utils.page.build``."""
+    """Returns the Parts of the page, in their order, of the ``Contents`` and ``Pictures`` of ``html_report.build``."""
     found = [_scores(group, pictures) for group in contents.groups]
     curves = charts.curves(contents.epochs) or "<p>The log holds no epoch of a training.</p>"
     title = "Training curves" + (", the mean of {} folds".format(contents.folds) if contents.folds > 1 else "")

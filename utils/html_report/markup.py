@@ -4,7 +4,7 @@ import json
 from html import escape
 
 from utils.config.flag import shown
-from utils.page.measures import MEAN, RANKING
+from utils.html_report.measures import MEAN, RANKING
 from utils.system.printable import printable
 
 # What would end a script element or begin markup within it.
@@ -108,7 +108,7 @@ def _statistic(columns, title, values):
 
 
 def card(anchor, row, columns, volume, size, modality, back, pages=False):
-    """Returns a case with its planes, which the page's script draws from ``volume`` (see ``utils.page.volume``).
+    """Returns a case with its planes, which the page's script draws from ``volume`` (see ``utils.html_report.volume``).
 
     ``size`` and spacing are told as they are in the scan's file; ``back`` is the id of the case's table. ``pages`` of a
     stack are slices without a patient's axes, and their pixels have no size in mm.
