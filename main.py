@@ -28,8 +28,9 @@ def main(argv=None, program=PROGRAM, run=None):
 
 def _run(argv, run):
     # Here, so that a signal that comes while they load ends in one line too.
-    from utils import check, job, params
+    from utils import job, params
     from utils.config.modes import CHECK, PLAN
+    from utils.inspection import check
     from utils.model_dir import lock as run_lock
     from utils.planning import plan
     from utils.system import environment, launch, memory

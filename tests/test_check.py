@@ -21,8 +21,8 @@ from command_line import (
 from synthetic import DIRECTIONS, image_of
 
 import main
-from utils import findings as reading
 from utils.imaging import tasks
+from utils.inspection import case_facts as reading
 
 TRAINING, TEST = 6, 2
 

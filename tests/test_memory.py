@@ -87,7 +87,8 @@ class TestRefusal:
 CHECK_WITH_LITTLE = """
 import resource, sys
 import main
-from utils import check, job, params
+from utils.inspection import check
+from utils import job, params
 from utils.model_dir import lock as run_lock
 from utils.system import environment
 with open("/proc/self/status") as file:

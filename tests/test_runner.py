@@ -34,8 +34,8 @@ from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
 from utils.imaging.image_facts import ONE_INTENSITY, SAME_VOXELS, UNMARKED
 from utils.imaging.tasks import Case
+from utils.inspection.scan_warnings import axes_of
 from utils.model_dir import checkpoints
-from utils.notices import axes_of
 from utils.preprocessing import cache
 
 AUGMENTED = ("--augment_rotation", "15", "--augment_elastic", "1", "--augment_noise", "0.2", "--augment_gamma", "0.3")

@@ -10,7 +10,7 @@ import numpy as np
 
 import dllogger
 from model.model_fn import model_fn
-from utils import data_loader, notices
+from utils import data_loader
 from utils.config.modes import TRAINING_MODES
 from utils.evaluation import predictions, tables
 from utils.evaluation.case_table import gathered, measures_of
@@ -20,6 +20,7 @@ from utils.imaging import image_facts, label_values, split
 from utils.inference.masks import FOLDER as MASK_FOLDER
 from utils.inference.masks import MaskWriter
 from utils.inference.predictor import Pipeline
+from utils.inspection import scan_warnings
 from utils.model_dir import checkpoints
 from utils.model_dir import log as run_log
 from utils.model_dir import paths as model_folder
@@ -146,9 +147,9 @@ class Runner(Training):
         shares = [(case, row[0]) for case, row in told]
         settings = self._preparation.settings
         self._tell(
-            lambda: notices.of_voxels(facts, modalities, settings["intensities"])
-            + notices.of_absent(facts, learned, self.structures)
-            + notices.of_structures(shares, settings, len(cases))
+            lambda: scan_warnings.of_voxels(facts, modalities, settings["intensities"])
+            + scan_warnings.of_absent(facts, learned, self.structures)
+            + scan_warnings.of_structures(shares, settings, len(cases))
         )
 
     def _tell_rounded(self, cases):
@@ -158,14 +159,14 @@ class Runner(Training):
         found = [cases[int(number)] for number in self.workers.gather(np.reshape(rows, [-1, 1])).ravel()]
         told = [case for case in found if case.name not in self._rounded]
         self._rounded.update(case.name for case in told)
-        self._tell(lambda: notices.of_rounded(told, len(cases)))
+        self._tell(lambda: scan_warnings.of_rounded(told, len(cases)))
 
     def _progress(self, *arguments, **options):
         return (Progress if self.workers.is_first else Silence)(*arguments, **options)
 
     def evaluate(self):
         """Score the held-out cases: the probabilities on the network's grid, and the masks written."""
-        self._tell(lambda: notices.of_scans(self.job.held_out, self.params["axes"]))
+        self._tell(lambda: scan_warnings.of_scans(self.job.held_out, self.params["axes"]))
         writer = self._mask_writer()
         scores, errors = self.scored(writer)
         self._tell_of(self.job.held_out)
@@ -246,7 +247,7 @@ class Runner(Training):
             self._say("--data_dir {}: lists no test images, nothing to predict".format(self.params["data_dir"]))
             return
         settings = self._preparation.settings
-        self._tell(lambda: notices.of_scans(self.job.predicted, self.params["axes"], settings))
+        self._tell(lambda: scan_warnings.of_scans(self.job.predicted, self.params["axes"], settings))
         cases = self.workers.share(self.job.predicted)
         writer = self._mask_writer()
 

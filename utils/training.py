@@ -8,7 +8,7 @@ import tempfile
 import numpy as np
 
 from model.model_fn import probabilities_of
-from utils import data_loader, notices
+from utils import data_loader
 from utils.config.modes import uses_held_out
 from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.evaluation_hook import EvaluationHook
@@ -16,6 +16,7 @@ from utils.hooks.stopping_hook import StoppingHook
 from utils.hooks.training_hook import TrainingHook
 from utils.imaging import case_files, split
 from utils.inference.predictor import batch_size_of
+from utils.inspection import scan_warnings
 from utils.model_dir import checkpoints, epoch_state
 from utils.model_dir import paths as model_folder
 from utils.model_dir import settings as model_settings
@@ -89,7 +90,7 @@ class Training:
 
     def _learn_axes(self, cases):
         if self.params["axes"] is None:
-            self.params["axes"] = notices.axes_of(cases)
+            self.params["axes"] = scan_warnings.axes_of(cases)
 
     def _training_hooks(self, plan, progress, held_out, stopping, state, diverged):
         """All hooks, in the order in which they are to act; the first worker keeps checkpoints, the others nothing."""

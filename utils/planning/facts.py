@@ -4,7 +4,7 @@ from typing import Any, NamedTuple, Tuple
 
 import numpy as np
 
-from utils.findings import TRAINING
+from utils.inspection.case_facts import TRAINING
 
 AXES = "xyz"
 

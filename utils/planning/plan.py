@@ -3,12 +3,13 @@
 import shlex
 import time
 
-from utils import findings, job
+from utils import job
 from utils import params as params_file
 from utils.config.flag import shown
 from utils.config.modes import PLAN
 from utils.config.parser import build_parser
 from utils.imaging import split, tasks
+from utils.inspection import case_facts
 from utils.planning import estimates, page, trial
 from utils.planning.facts import gather
 from utils.planning.proposal import propose, training_cases
@@ -34,9 +35,9 @@ def run(params, argv):
         raise UserError("--exec_mode plan: is for one process: start it without a launcher")
     task = tasks.read_task(params["data_dir"], refuse_cases=False)
     begun = time.monotonic()
-    found = findings.compared(findings.read(task, params, "reading"))
+    found = case_facts.compared(case_facts.read(task, params, "reading"))
     reading = (time.monotonic() - begun) / len(found)
-    findings.refuse(found)
+    case_facts.refuse(found)
     facts = gather(task, found)
     say_lines(page.found(facts))
     if not facts.training:

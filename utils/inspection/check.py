@@ -1,10 +1,10 @@
 """``--exec_mode check``: reads a whole task as training would, and tells of every case what it is and what is wrong."""
 
-from utils import findings
-from utils.check_summary import summary_lines
-from utils.check_table import table_lines
 from utils.config import memory_rules
 from utils.imaging import tasks
+from utils.inspection import case_facts
+from utils.inspection.check_summary import summary_lines
+from utils.inspection.check_table import table_lines
 from utils.job import Job, refuse_stacks
 from utils.preprocessing import auto_shape, fitting
 from utils.preprocessing.pipeline import check_memory, settings_of
@@ -23,14 +23,14 @@ def run(params):
         UserError: the task or some of its cases cannot be used; where several, in a line each.
     """
     task = tasks.read_task(params["data_dir"], refuse_cases=False)
-    found = findings.read(task, params, "checking")
+    found = case_facts.read(task, params, "checking")
     settings, problem = _settings(params, task, found)
-    found = findings.compared([_fitted(finding, settings) for finding in found])
+    found = case_facts.compared([_fitted(finding, settings) for finding in found])
     say_lines(table_lines(found, task.labels[1:]) + summary_lines(found, task, settings))
     if params["output"]:
         write_json_atomically(params["output"], as_json(found, task))
         say_lines(["findings: {}".format(params["output"])])
-    findings.refuse(found, problem)
+    case_facts.refuse(found, problem)
 
 
 def _settings(params, task, found):
@@ -57,7 +57,7 @@ def _fitted(finding, settings):
         return finding
     problems = list(finding.problems)
     scan = finding.case.image, finding.size, finding.spacing
-    findings.tried(lambda: check_memory(*scan + (settings["prepared"],)), problems)
+    case_facts.tried(lambda: check_memory(*scan + (settings["prepared"],)), problems)
     warnings = finding.warnings + (CROPPED,) * _is_cropped(finding, settings["prepared"])
     return finding._replace(problems=tuple(problems), warnings=warnings)
 

@@ -11,7 +11,7 @@ BACKGROUND = "background"
 
 
 def summary_lines(findings, task, settings):
-    """Lines that sum up all ``utils.findings.Finding`` of a ``utils.imaging.tasks.Task``.
+    """Lines that sum up all ``utils.inspection.case_facts.Finding`` of a ``utils.imaging.tasks.Task``.
 
     ``settings`` are those of preprocessing, or None where they cannot be known.
     """

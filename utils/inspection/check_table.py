@@ -4,7 +4,7 @@ GAP = "  "
 
 
 def table_lines(findings, structures):
-    """The lines of a table of ``utils.findings.Finding``, heading first; numbers to the right, words to the left."""
+    """The lines of a table of ``Finding``, heading first; numbers to the right, words to the left."""
     heading = ["case", "part", "size", "spacing mm", "axes", "intensity"]
     unit = "pixels" if any(finding.is_stack for finding in findings) else "ml (voxels)"
     heading += ["{} {}".format(structure, unit) for structure in structures] + ["what is wrong"]
