@@ -10,7 +10,7 @@ from utils.config.modes import PLAN
 from utils.config.parser import build_parser
 from utils.imaging import split, tasks
 from utils.inspection import case_facts
-from utils.planning import estimates, page, trial
+from utils.planning import estimates, text, trial
 from utils.planning.facts import gather
 from utils.planning.proposal import propose, training_cases
 from utils.system import hardware, launch, memory
@@ -39,7 +39,7 @@ def run(params, argv):
     reading = (time.monotonic() - begun) / len(found)
     case_facts.refuse(found)
     facts = gather(task, found)
-    say_lines(page.found(facts))
+    say_lines(text.found(facts))
     if not facts.training:
         raise UserError("--data_dir {}: lists no labelled images to train on".format(params["data_dir"]))
     given = vars(build_parser().parse_args(argv))
@@ -52,12 +52,12 @@ def run(params, argv):
     commands = _commands(proposal, flags, where)
     settings = params_file.from_command_line(["--exec_mode", PLAN] + flags + where)
     settings.update(job.plan(dict(settings, benchmark=True, exec_mode="train")).description)
-    say_lines(page.proposed(proposal.choices, commands))
+    say_lines(text.proposed(proposal.choices, commands))
     measured = None if params["no_trial"] else trial.attempt(settings, trial.middling(facts))
     estimate = estimates.estimate(facts, settings, measured, reading)
-    say_lines(page.estimated(estimate))
+    say_lines(text.estimated(estimate))
     if params["output"]:
-        write_json_atomically(params["output"], page.as_json(facts, proposal, commands, estimate))
+        write_json_atomically(params["output"], text.as_json(facts, proposal, commands, estimate))
         say_lines(["plan: {}".format(params["output"])])
 
 
