@@ -31,7 +31,7 @@ class Built:
         steps: dict from a cell's name to (function without arguments that does one step and returns a number that
             must be finite, work of a step of one worker: images, or GFLOP of a product).
         left_out: dict from a cell's name to why it cannot be measured.
-        workers: all workers, with `size`, `rank` and `gather`, as `utils.workers.Workers` has them.
+        workers: all workers, with `size`, `rank` and `gather`, as `utils.running.workers.Workers` has them.
     """
 
     def __init__(self, version, parameters, steps, left_out=None, workers=None):

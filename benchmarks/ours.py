@@ -34,9 +34,9 @@ def build(given, contender):
     """Returns the `Built` of the cells; raises UserError where this TensorFlow lacks the precision."""
     params = params_of(given.network, amp=contender.precision != "float32")
     environment.configure(params)
-    from utils.session_config import cpu_session_config, session_config
+    from utils.running.session_config import cpu_session_config, session_config
+    from utils.running.workers import Workers
     from utils.tf_runtime import cpu_mixed_precision, gpus, tf, version
-    from utils.workers import Workers
 
     if params["amp"] and not gpus() and not cpu_mixed_precision(tf.ConfigProto()):
         raise UserError("this TensorFlow has no mixed precision for this machine")
@@ -88,7 +88,7 @@ def _training(network, size, params, config, workers):
 
 def _saved_weights(params, folder):
     """The path of a checkpoint of fresh weights; and the number of trained parameters in it."""
-    from utils.benchmark_runner import fresh_checkpoint
+    from utils.running.benchmark_runner import fresh_checkpoint
     from utils.tf_runtime import tf
 
     checkpoint = fresh_checkpoint(params, folder)

@@ -35,9 +35,9 @@ def rewritten(params):
     from tensorflow.python.grappler import tf_optimizer
 
     from model.model_fn import model_fn
-    from utils.session_config import session_config
+    from utils.running.session_config import session_config
+    from utils.running.workers import Workers
     from utils.tf_runtime import tf
-    from utils.workers import Workers
 
     config, _ = session_config(params, Workers())
     # Small graphs are not rewritten otherwise.
@@ -68,7 +68,8 @@ def kinds(nodes):
 
 def pretend_a_gpu(set_attribute):
     """Lets the modules that ask for GPUs find one; `set_attribute`: setattr, or that of pytest's monkeypatch."""
-    from utils import session_config, tf_runtime
+    from utils import tf_runtime
+    from utils.running import session_config
 
     for module in (session_config, tf_runtime):
         set_attribute(module, "gpus", lambda: ["/physical_device:GPU:0"])

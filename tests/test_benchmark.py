@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from plans import plan_of, whole
 
-from utils import benchmark, data_loader
+from utils import data_loader
 from utils.hooks.profiling_hook import step_figures
+from utils.running import benchmark
 from utils.sampling.augmentation import Augmentation
 from utils.sampling.tiling import Whole
 from utils.tf_runtime import tf

@@ -7,7 +7,7 @@ from command_line import TINY, checkpoint_steps, logged
 from shared_model import content, run
 
 from model.model_fn import probabilities_of
-from utils.benchmark_runner import fresh_checkpoint
+from utils.running.benchmark_runner import fresh_checkpoint
 from utils.tf_runtime import RUNTIME, tf
 from utils.var_storage import frozen_weights_scope
 

@@ -12,12 +12,12 @@ from utils.evaluation.scores import mean_of_defined, soft_dice
 from utils.hooks.evaluation_hook import OVERLAYS, EvaluationHook, best_score, best_step
 from utils.imaging.tasks import Pages
 from utils.model_dir.epoch_state import Unfinished
+from utils.running.workers import Workers
 from utils.sampling.tiling import Whole
 from utils.system.errors import UserError
 from utils.system.interruption import Interrupted
 from utils.tf_runtime import tf
 from utils.visualization.overlays import overlay_png
-from utils.workers import Workers
 
 SHAPE = (4, 3, 5)
 STRUCTURES = ["Upper", "Lower"]

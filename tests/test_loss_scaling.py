@@ -16,10 +16,10 @@ from utils.hooks.checkpoint_hook import CheckpointHook
 from utils.hooks.training_hook import TrainingHook
 from utils.model_dir.checkpoints import step_of
 from utils.model_dir.epoch_state import Unfinished
+from utils.running.workers import Workers
 from utils.sampling.augmentation import Augmentation
 from utils.system.progress import Progress
 from utils.tf_runtime import scale_loss, tf
-from utils.workers import Workers
 
 pytestmark = pytest.mark.skipif("NVIDIA_TENSORFLOW_VERSION" in os.environ, reason="this build scales losses by itself")
 # Of these the product is beyond float32, and the scale alone, and one over it, are not.

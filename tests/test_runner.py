@@ -29,7 +29,6 @@ from shared_model import content, masks, run
 from synthetic import grid_of, write_image
 
 import main
-from utils import training
 from utils.hooks.evaluation_hook import EvaluationHook
 from utils.hooks.training_hook import TrainingHook
 from utils.imaging.image_facts import ONE_INTENSITY, SAME_VOXELS, UNMARKED
@@ -37,6 +36,7 @@ from utils.imaging.tasks import Case
 from utils.inspection.scan_warnings import axes_of
 from utils.model_dir import checkpoints
 from utils.preprocessing import cache
+from utils.running import training
 
 AUGMENTED = ("--augment_rotation", "15", "--augment_elastic", "1", "--augment_noise", "0.2", "--augment_gamma", "0.3")
 

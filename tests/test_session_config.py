@@ -3,10 +3,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from utils import session_config, tf_runtime
+from utils import tf_runtime
+from utils.running import session_config
+from utils.running.workers import Workers
 from utils.system import environment, hardware
 from utils.tf_runtime import RUNTIME, tf
-from utils.workers import Workers
 
 REWRITER_ON = 1
 

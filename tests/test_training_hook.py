@@ -7,10 +7,10 @@ from training_sessions import summaries_in, training_session
 
 from utils.hooks.training_hook import TrainingHook, write_scalars
 from utils.model_dir.epoch_state import Unfinished
+from utils.running.workers import Workers
 from utils.sampling.augmentation import Augmentation
 from utils.system.progress import Progress
 from utils.tf_runtime import tf
-from utils.workers import Workers
 
 # 5 cases, 2 a batch: an epoch is three steps, of 2, 2 and 1 cases.
 LOSSES = np.array([1.0, 2.0, 6.0, 5.0, 4.0, 3.0, 0.5, 0.25, 8.0])

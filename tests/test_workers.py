@@ -67,7 +67,7 @@ class TestLaunch:
 class TestOneWorker:
     def test_exchanges_nothing_and_does_not_load_horovod(self):
         code = (
-            "import sys; from utils.workers import Workers; w = Workers();"
+            "import sys; from utils.running.workers import Workers; w = Workers();"
             "assert (w.size, w.rank, w.is_first, w.hooks()) == (1, 0, True, []);"
             "assert w.share([1, 2, 3]) == [1, 2, 3];"
             "assert w.gather([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]];"

@@ -27,15 +27,15 @@ from utils.model_dir import paths as model_folder
 from utils.model_dir import settings as model_settings
 from utils.model_dir.provenance import about_run
 from utils.model_dir.record import RunRecord
-from utils.preparation import Preparation
-from utils.session_config import cpu_session_config, session_config
+from utils.running.preparation import Preparation
+from utils.running.session_config import cpu_session_config, session_config
+from utils.running.training import Training
+from utils.running.workers import Workers
 from utils.system.errors import UserError, together, unusable
 from utils.system.progress import Progress, Silence, say
 from utils.system.temporary_files import remove_leftovers
 from utils.system.tf_errors import told
 from utils.tf_runtime import gpus, scale_loss, tf, version
-from utils.training import Training
-from utils.workers import Workers
 
 
 def run(params, job, model_fn=model_fn):
@@ -54,11 +54,11 @@ def run(params, job, model_fn=model_fn):
 
 def _runner(params, job, model_fn):
     if params["benchmark"]:
-        from utils.benchmark_runner import BenchmarkRunner
+        from utils.running.benchmark_runner import BenchmarkRunner
 
         return BenchmarkRunner(params, job)
     if params["folds"]:
-        from utils.cross_validation import CrossValidation
+        from utils.running.cross_validation import CrossValidation
 
         return CrossValidation(params, job)
     return Runner(params, job, model_fn=model_fn)
@@ -70,7 +70,7 @@ class Runner(Training):
     Args:
         params: the validated params dict of ``utils.params``.
         job: the ``utils.job.Job`` planned from it.
-        workers: the ``utils.workers.Workers``, where they are at work already.
+        workers: the ``utils.running.workers.Workers``, where they are at work already.
         model_fn: the Estimator's model function.
 
     Raises:

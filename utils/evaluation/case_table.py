@@ -67,7 +67,7 @@ def gathered(workers, cases, kind, names, structures):
     """Returns the figures of all workers' cases, in the order of `names`, for everyone.
 
     Args:
-        workers: the ``utils.workers.Workers``.
+        workers: the ``utils.running.workers.Workers``.
         cases: this worker's, NamedTuples of `kind`.
         kind: the NamedTuple class.
         names: the names of all cases that there may be, each once.

@@ -33,7 +33,7 @@ class EvaluationHook(tf.train.SessionRunHook):
     All workers have one and score their share; the first tells the result and keeps the best checkpoint.
 
     Args:
-        workers: the ``utils.workers.Workers``.
+        workers: the ``utils.running.workers.Workers``.
         volumes: this worker's share of the held-out cases, a ``utils.data_loader.Volumes``.
         feeding: how the cases come to the network, as items of ``item_shape`` (U, V, W).
         channels: C of the images.

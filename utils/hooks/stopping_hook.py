@@ -11,7 +11,7 @@ class StoppingHook(tf.train.SessionRunHook):
     the hook that saves the last checkpoint is not disturbed.
 
     Args:
-        workers: the ``utils.workers.Workers``.
+        workers: the ``utils.running.workers.Workers``.
         asked: function () -> whether this worker is asked to stop.
 
     Attributes:

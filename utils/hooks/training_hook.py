@@ -12,7 +12,7 @@ class TrainingHook(tf.train.SessionRunHook):
     """Follows the training step by step. All workers have one; the first tells what they did together.
 
     Args:
-        workers: the ``utils.workers.Workers``.
+        workers: the ``utils.running.workers.Workers``.
         plan: the ``TrainingPlan``, for the steps of an epoch and the cases of a step.
         progress: a ``utils.system.progress.Progress`` that counts images.
         log_every: optimizer steps between two log lines.

@@ -25,7 +25,7 @@ class Pipeline:
 
     Args:
         params: the params dict, with those of the task.
-        preparation: the ``utils.preparation.Preparation``.
+        preparation: the ``utils.running.preparation.Preparation``.
         estimator: the ``tf.estimator.Estimator``.
         checkpoint: the path of the checkpoint that it starts from.
         note: function (Kept) for each case that was read.

@@ -20,7 +20,7 @@ class RunRecord:
         about: function () that returns what ``utils.model_dir.provenance.about_run`` does; it is called when it is
             needed.
         model_dir: the model's folder.
-        workers: the ``utils.workers.Workers``.
+        workers: the ``utils.running.workers.Workers``.
     """
 
     def __init__(self, about, model_dir, workers):

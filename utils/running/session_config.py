@@ -8,7 +8,7 @@ from utils.tf_runtime import cpu_mixed_precision, gpu_mixed_precision, gpus, tf
 def session_config(params, workers):
     """The ``tf.ConfigProto`` the params ask for, and a line for the user where a wish can't be granted (or None).
 
-    Of several ``workers``, a ``utils.workers.Workers``, each gets one GPU of its machine.
+    Of several ``workers``, a ``utils.running.workers.Workers``, each gets one GPU of its machine.
     """
     config = tf.ConfigProto(allow_soft_placement=True, **_parallelism(params))
     config.gpu_options.allow_growth = True

@@ -21,7 +21,7 @@ class Preparation:
 
     Args:
         params: the params dict, with what the job's description adds.
-        workers: the ``utils.workers.Workers``.
+        workers: the ``utils.running.workers.Workers``.
         progress: ``utils.system.progress.Progress``, or what stands in for it.
 
     Attributes:

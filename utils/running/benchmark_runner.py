@@ -7,10 +7,11 @@ import tempfile
 import numpy as np
 
 from model.model_fn import probabilities_of
-from utils import benchmark, data_loader
+from utils import data_loader
 from utils.hooks.profiling_hook import ProfilingHook
 from utils.runner import Runner
-from utils.session_config import cpu_session_config
+from utils.running import benchmark
+from utils.running.session_config import cpu_session_config
 from utils.system import hardware
 from utils.system.files import write_json_atomically
 from utils.tf_runtime import tf
