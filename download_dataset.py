@@ -13,7 +13,7 @@ from utils.system.printable import printable
 PROGRAM = "download_dataset.py"
 
 with startup.loading(PROGRAM):
-    from utils import archives, downloads, phantom, phantom_stack
+    from utils.fetching import archives, downloads, phantom, phantom_stack
     from utils.system.progress import Progress, say
 
 MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com/{}.tar"

@@ -36,11 +36,12 @@ from synthetic import affine, raw_nifti, scan  # noqa: E402
 import download_dataset  # noqa: E402
 import main  # noqa: E402
 from examples import launching  # noqa: E402
-from utils import archives, params  # noqa: E402
+from utils import params  # noqa: E402
 from utils.config import recipes  # noqa: E402
 from utils.config.flags import FLAGS  # noqa: E402
 from utils.config.modes import CHECK, MODES, PLAN  # noqa: E402
 from utils.config.parser import build_parser  # noqa: E402
+from utils.fetching import archives  # noqa: E402
 from utils.html_report import build  # noqa: E402
 from utils.imaging import case_files as scans  # noqa: E402
 from utils.imaging import nifti, stacks, tasks  # noqa: E402

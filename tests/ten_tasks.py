@@ -11,7 +11,7 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from utils.phantom import coordinates, make_direction
+from utils.fetching.phantom import coordinates, make_direction
 from utils.sampling.warping import smooth_field
 from utils.system.files import write_json_atomically
 

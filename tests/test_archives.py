@@ -5,7 +5,7 @@ import tarfile
 import pytest
 from archive_server import file_member, odd_member, tar_of
 
-from utils import archives
+from utils.fetching import archives
 from utils.system.errors import UserError
 
 CONTENT = os.urandom(3 * archives.CHUNK_BYTES + 12345)

@@ -7,7 +7,7 @@ import pytest
 from archive_server import file_member, md5, serving, tar_of
 
 import download_dataset
-from utils import downloads, phantom_stack
+from utils.fetching import downloads, phantom_stack
 
 PROGRAM = os.path.abspath(download_dataset.__file__)
 PART = 2 * downloads.RECEIVED_CHUNK_BYTES

@@ -5,9 +5,9 @@ import sys
 import pytest
 from archive_server import md5, serving
 
-from utils import downloads
+from utils.fetching import downloads
+from utils.fetching.transfer import CHUNK_BYTES, MEGABYTE
 from utils.system.errors import UserError
-from utils.transfer import CHUNK_BYTES, MEGABYTE
 
 # Several chunks long, without a period that a misplaced part could hide in.
 CONTENT = os.urandom(3 * CHUNK_BYTES + 12345)

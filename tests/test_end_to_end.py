@@ -27,7 +27,7 @@ from command_line import (
 from shared_model import dice
 from synthetic import grid_of
 
-from utils import phantom
+from utils.fetching import phantom
 
 LAST_STEP = EPOCHS * STEPS_PER_EPOCH
 # The amount of training that shows whether the network learns: the shapes, not just where they mostly are.

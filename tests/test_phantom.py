@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from utils import phantom
+from utils.fetching import phantom
 
 SEED = 7
 

@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from utils import phantom, phantom_stack
+from utils.fetching import phantom, phantom_stack
 from utils.imaging.stacks import describe, pages_of, read_mask, read_page
 from utils.preprocessing.border_weights import border_weights
 

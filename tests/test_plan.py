@@ -8,8 +8,8 @@ import ten_tasks
 from command_line import make_task, read_description, read_json, run_main, succeed_here, write_description
 
 import main
-from utils import phantom_stack
 from utils.config.parser import build_parser
+from utils.fetching import phantom_stack
 from utils.imaging import tasks
 from utils.planning import network_cost, proposal, trial
 from utils.system import memory

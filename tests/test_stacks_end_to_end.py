@@ -9,7 +9,7 @@ from PIL import Image
 from shared_model import dice
 
 import download_dataset
-from utils import phantom_stack
+from utils.fetching import phantom_stack
 from utils.imaging.stacks import pages_of, read_mask
 
 # Enough training for a Dice that no mask of one value and no threshold of the brightness reaches.

@@ -154,4 +154,4 @@ def test_nothing_is_named_after_one_of_them():
             with open(path, encoding="utf-8") as file:
                 if "hippocamp" in file.read().lower():
                     named.add(os.path.relpath(path, PROJECT))
-    assert named == {"download_dataset.py", os.path.join("utils", "phantom.py")}
+    assert named == {"download_dataset.py", os.path.join("utils", "fetching", "phantom.py")}

@@ -10,9 +10,9 @@ import time
 
 import requests
 
+from utils.fetching.transfer import CHUNK_BYTES, MEGABYTE, byte_progress, check_room, one_line
 from utils.system.errors import UserError
 from utils.system.printable import printable
-from utils.transfer import CHUNK_BYTES, MEGABYTE, byte_progress, check_room, one_line
 
 # When a connection breaks, what of a chunk has arrived is lost: small ones bring slow lines forward.
 RECEIVED_CHUNK_BYTES = 1 << 14

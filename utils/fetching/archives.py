@@ -10,9 +10,9 @@ import shutil
 import tarfile
 import tempfile
 
+from utils.fetching.transfer import CHUNK_BYTES, byte_progress, check_room, one_line
 from utils.system.errors import UserError
 from utils.system.printable import is_printable
-from utils.transfer import CHUNK_BYTES, byte_progress, check_room, one_line
 
 # None of the Medical Segmentation Decathlon's tasks has more than some thousand files.
 MOST_MEMBERS = 100000
