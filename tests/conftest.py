@@ -27,10 +27,11 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item):
+def pytest_runtest_protocol(item, nextitem):
     folder = item.config.getoption("--shared_in")
     if folder and not shared_files.taken(folder, item.path.name):
-        # As if it had been run: without a report it is not counted.
+        # As if it had been run: without a report it is not counted. It may have been the last one of its folder.
+        item.session._setupstate.teardown_exact(nextitem)
         return True
 
 

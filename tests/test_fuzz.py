@@ -41,7 +41,7 @@ LONG = {
 def try_all(folder, counts, seed):
     """Fuzz as many inputs of each kind in a process of its own; return what came of it."""
     finished = subprocess.run(
-        [sys.executable, "-W", "ignore", os.path.join(PROJECT, "tests", "fuzz_targets.py"), str(folder)]
+        [sys.executable, "-W", "ignore", os.path.join(PROJECT, "tests", "helpers", "fuzz_targets.py"), str(folder)]
         + [json.dumps(counts), str(seed), str(MEGABYTES)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from command_line import PROJECT, succeed, voxels
 from pages import evaluated_model, write_json
+from parsed_page import Page
 from synthetic import raw_nifti
-from test_page import Page
 from test_tf_runtime import PLACES, imported, sources
 
 import download_dataset

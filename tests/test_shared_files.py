@@ -1,5 +1,6 @@
 """Two runs of the tests that share the files among them."""
 
+import glob
 import os
 import re
 import subprocess
@@ -8,20 +9,22 @@ import sys
 import shared_files
 from command_line import PROJECT
 
-FILES = ("test_boxes.py", "test_case_table.py")
+FILES = ("test_bounding_box.py", "test_case_table.py")
+FOLDERS = ("imaging", "evaluation")
 
 
 def passed(folder):
     """How many tests of the files pass in a run that shares them with others."""
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--shared_in=" + str(folder)]
-    line += [os.path.join(PROJECT, "tests", name) for name in FILES]
+    line += [os.path.join(PROJECT, "tests", folder, name) for folder, name in zip(FOLDERS, FILES)]
     output = subprocess.check_output(line, cwd=PROJECT, universal_newlines=True)
     found = re.search(r"(\d+) passed", output)
     return int(found.group(1)) if found else 0
 
 
 def test_the_longest_come_first():
-    names = [name for name in sorted(os.listdir(os.path.join(PROJECT, "tests"))) if name.startswith("test_")]
+    found = glob.glob(os.path.join(PROJECT, "tests", "**", "test_*.py"), recursive=True)
+    names = sorted(os.path.basename(path) for path in found)
     assert set(shared_files.LONGEST) < set(names)
     assert tuple(sorted(names, key=shared_files.place))[: len(shared_files.LONGEST)] == shared_files.LONGEST
 

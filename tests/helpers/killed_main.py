@@ -1,6 +1,6 @@
 """main.py, whose process gets a signal from itself at one of the moments that matter.
 
-    python tests/killed_main.py POINT NUMBER SIGNAL ARGUMENTS...
+    python tests/helpers/killed_main.py POINT NUMBER SIGNAL ARGUMENTS...
 
 sends SIGNAL (a number) at the call NUMBER (from 1) of what POINT names; ARGUMENTS are main.py's. Standard error then
 tells `signalled` and the time by time.monotonic().
@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 import main
 from utils.system import environment, interruption

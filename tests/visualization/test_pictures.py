@@ -12,7 +12,7 @@ from utils.system.errors import UserError
 from utils.visualization import pictures, planes
 from utils.visualization.pictures import case_picture, training_curves
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SHAPE = (20, 31, 14)
 SPACING = (1.0, 0.8, 2.5)
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import List, NamedTuple
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MAIN = os.path.join(PROJECT, "main.py")
 
 

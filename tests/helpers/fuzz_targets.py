@@ -1,6 +1,6 @@
 """What is fuzzed: scans, stacks, dataset.json, archives, flags, a model's folder, and the files of its report.
 
-    python tests/fuzz_targets.py FOLDER '{"scans": 1000, "archives": 500}' [SEED] [MEGABYTES]
+    python tests/helpers/fuzz_targets.py FOLDER '{"scans": 1000, "archives": 500}' [SEED] [MEGABYTES]
 
 tries so many inputs of each kind in a folder that must not be there, with at most so many megabytes of memory more than
 at the start, and prints what came of it as JSON.
@@ -13,8 +13,8 @@ import tarfile
 import types
 import zlib
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [PROJECT, os.path.join(PROJECT, "tests")]
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path[:0] = [PROJECT, os.path.join(PROJECT, "tests", "helpers")]
 
 import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402

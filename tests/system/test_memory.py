@@ -12,7 +12,7 @@ from synthetic import raw_nifti, scan
 from utils.system import memory
 from utils.system.errors import UnusableFile, UserError
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def group(root, path, name, content):

@@ -5,7 +5,7 @@ import sys
 from utils.system.files import replace_on_success
 from utils.system.temporary_files import remove_leftovers, temporary_name
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Begins a file and a folder in the given one, says their names, and waits to be killed.
 BEGINS = """
 import os, sys

@@ -10,7 +10,7 @@ import pytest
 from utils.system import interruption
 from utils.system.interruption import Interrupted
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SIGNALS = sorted(interruption.TOLD)
 
 

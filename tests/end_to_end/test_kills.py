@@ -31,7 +31,7 @@ from utils.model_dir import checkpoints
 from utils.system.environment import available_cores
 from utils.visualization.training_log import read_epochs
 
-KILLED_MAIN = os.path.join(PROJECT, "tests", "killed_main.py")
+KILLED_MAIN = os.path.join(PROJECT, "tests", "helpers", "killed_main.py")
 WRAPPER = os.path.join(PROJECT, "examples", "vnet_train_and_evaluate.py")
 # Seconds that nothing here takes, even on a busy machine.
 LIMIT = 300

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from pages import STRUCTURES, case_in, evaluation_of, write_json
-from test_page import Page
+from parsed_page import Page
 
 from utils.html_report import build, charts
 from utils.html_report.build import write

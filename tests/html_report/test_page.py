@@ -1,7 +1,6 @@
 import json
 import os
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from pages import (
     predictions_of,
     write_json,
 )
+from parsed_page import Page
 from synthetic import image_of
 
 from utils.config.network_flags import OWN_FLAGS
@@ -26,56 +26,6 @@ from utils.inference.masks import mask_path
 from utils.system.errors import UserError
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'"
-EMPTY_ELEMENTS = ("meta", "input", "img", "br", "link")
-
-
-class Page(HTMLParser):
-    """What is in a page: its elements with their attributes, texts by element, and that all is closed in order."""
-
-    def __init__(self, model_dir):
-        super().__init__()
-        self.path = os.path.join(str(model_dir), "report", "index.html")
-        with open(self.path, encoding="utf-8", newline="") as file:
-            self.source = file.read()
-        self.elements, self.texts, self._open = [], [], []
-        self.feed(self.source)
-        self.close()
-        assert not self._open
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag not in EMPTY_ELEMENTS:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        if data.strip():
-            self.texts.append((self._open[-1], data.strip()))
-
-    def all(self, tag, **attributes):
-        """The attributes of the elements of a tag that have these."""
-        return [
-            found
-            for name, found in self.elements
-            if name == tag and all(found.get(key.rstrip("_")) == value for key, value in attributes.items())
-        ]
-
-    def text(self, tag):
-        """The texts directly in elements of a tag."""
-        return [text for name, text in self.texts if name == tag]
-
-    def shown(self):
-        """All text that is not script or style."""
-        return "\n".join(text for name, text in self.texts if name not in ("script", "style"))
-
-    def volumes(self):
-        """What the cases' scripts hold."""
-        return [json.loads(text) for text in self.text("script") if text.startswith('{"shape"')]
 
 
 def written(parent, **arguments):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 STATUS = "/proc/self/status"
 KNOWN = os.path.exists(STATUS)
 

@@ -27,7 +27,7 @@ def test_the_last_line_of_what_a_library_says():
 def test_another_system_is_refused_in_one_line():
     told = subprocess.run(
         [sys.executable, "-c", "import os; os.name = 'nt'; import main"],
-        cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+        cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,

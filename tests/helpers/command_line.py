@@ -15,7 +15,7 @@ from synthetic import DIRECTIONS, blob, image_of
 
 import main
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MAIN = os.path.join(PROJECT, "main.py")
 
 TINY_NETWORK = ("--input_shape", "16", "16", "16", "--downscale_blocks", "1", "1", "--upscale_blocks", "1")

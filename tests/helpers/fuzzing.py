@@ -23,7 +23,7 @@ from fuzz_inputs import changed_bytes
 from utils.system.errors import UserError
 from utils.system.printable import printable
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WATCHED = tuple(os.path.join(PROJECT, name) for name in ("utils", "examples", "download_dataset.py", "main.py"))
 SECONDS = 10.0
 MOST_FINDINGS = 20
