@@ -55,7 +55,7 @@ def test_a_training_as_jupyter_and_a_cluster_start_it(task, tmp_path):
 
 @pytest.mark.parametrize("backend", [JUPYTER, "nonsense", "tkagg"])
 def test_drawing_does_not_ask_for_a_backend(backend):
-    look = "import os\nfrom utils import plotting\nprint(os.environ['MPLBACKEND'])"
+    look = "import os\nfrom utils.visualization import plotting\nprint(os.environ['MPLBACKEND'])"
     variables = dict(os.environ, MPLBACKEND=backend)
     output = subprocess.check_output([sys.executable, "-c", look], cwd=PROJECT, env=variables, universal_newlines=True)
     assert output.strip() == backend
