@@ -18,7 +18,6 @@ from test_tf_runtime import PLACES, imported, sources
 import download_dataset
 import main
 from examples import launching
-from utils import data_loader
 from utils.html_report import build
 from utils.imaging.tasks import Case
 from utils.preprocessing import cache
@@ -121,9 +120,9 @@ class TestCache:
         kept = np.load(path, allow_pickle=False)
         np.save(path, np.array([Touch(str(tmp_path / "touched"))], object), allow_pickle=True)
         with pytest.raises(ValueError):
-            data_loader.view(path)
+            cache.view(path)
         assert cache.keep(cases, self.SETTINGS, str(tmp_path / "cache"))[0].image == path
-        np.testing.assert_array_equal(data_loader.view(path), kept)
+        np.testing.assert_array_equal(cache.view(path), kept)
         assert not (tmp_path / "touched").exists()
 
     def test_reading_it_would_have_run_code(self, tmp_path):

@@ -10,6 +10,7 @@ import itertools
 
 import numpy as np
 
+from utils.preprocessing.cache import view
 from utils.sampling.augmentation import UNCHANGED, draws
 from utils.sampling.patches import centred, middle
 from utils.sampling.sliding_window import inside
@@ -71,12 +72,6 @@ class Parts(Volumes):
         shape = super().label(index).shape
         corner = centred(middle(shape, self.positions(index)), shape, self._shape, self._shape)
         return inside(corner, self._shape, shape)[1]
-
-
-def view(path):
-    """The array in a .npy file, read-only and read where it is used."""
-    # Mapped anew each time: a map holds its file open, and a task has more files than a process may open.
-    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 class TrainingPlan:

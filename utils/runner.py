@@ -10,7 +10,6 @@ import numpy as np
 
 import dllogger
 from model.model_fn import model_fn
-from utils import data_loader
 from utils.config.modes import TRAINING_MODES
 from utils.evaluation import predictions, tables
 from utils.evaluation.case_table import gathered, measures_of
@@ -27,6 +26,7 @@ from utils.model_dir import paths as model_folder
 from utils.model_dir import settings as model_settings
 from utils.model_dir.provenance import about_run
 from utils.model_dir.record import RunRecord
+from utils.preprocessing.cache import view
 from utils.running.preparation import Preparation
 from utils.running.session_config import cpu_session_config, session_config
 from utils.running.training import Training
@@ -194,7 +194,7 @@ class Runner(Training):
 
         def score(predicted):
             kept, probabilities = predicted
-            return writer.evaluate(kept.case, probabilities, data_loader.view(kept.label))
+            return writer.evaluate(kept.case, probabilities, view(kept.label))
 
         return self._use_each(cases, score, "evaluating")
 

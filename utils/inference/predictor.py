@@ -5,7 +5,7 @@ import collections
 from model.averaging import mirrorings
 from utils import data_loader
 from utils.inference.prediction_batch import prediction_batch_size
-from utils.preprocessing.cache import keep_in_turn
+from utils.preprocessing.cache import keep_in_turn, view
 from utils.sampling.tiling import items_of, put_together
 from utils.system import memory
 from utils.system.environment import threads
@@ -90,7 +90,7 @@ class Pipeline:
                     if isinstance(kept, UserError):
                         errors.append(kept)
                         continue
-                    image = data_loader.view(kept.image)
+                    image = view(kept.image)
                     self._note(kept)
                     read.append((kept, image.shape[:3]))
                     for item in items_of(image, self._feeding):

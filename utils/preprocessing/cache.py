@@ -4,6 +4,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import threading
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -28,6 +29,10 @@ from utils.system.thread_pool import overlapped
 FORMAT_VERSION = 1
 READ_AT_ONCE = 1 << 20
 
+# NumPy lets Python's parser read the header of a .npy file. In Python 3.11 that one fails now and then where several
+# threads use it at a time (CPython's issue 106905).
+_parsing = threading.Lock()
+
 
 class Kept(NamedTuple):
     """A case, the .npy files of its float32 [X, Y, Z, C] image and its uint8 [X, Y, Z] label (or None), and its hash.
@@ -49,6 +54,16 @@ class Kept(NamedTuple):
     cropped: float = 0.0
     facts: Optional[Facts] = None
     former: Optional[str] = None
+
+
+def view(path):
+    """Return the array in a .npy file, read-only and read where it is used.
+
+    Raises ValueError for a file that holds something else, OSError for one that cannot be opened.
+    """
+    # Mapped anew each time: a map holds its file open, and a task has more files than a process may open.
+    with _parsing:
+        return np.lib.format.open_memmap(path, mode="r")
 
 
 def keep(cases, settings, directory, progress=None, later=(), trained_on=None):
@@ -116,7 +131,7 @@ def _keep_case(case, settings, directory, trained_on=True):
             _save(kept.label, label, settings)
     if note is not None:
         _save(note, np.frombuffer(content, np.uint8), settings)
-    found = image_facts.from_row(np.load(facts, allow_pickle=False), settings["channels"])
+    found = image_facts.from_row(view(facts), settings["channels"])
     kept = kept._replace(facts=found)
     kept = _with_cropped(kept, settings) if settings["fit"] == "pad" and kept.label else kept
     # What of a held-out case is measured during the training lies about its structures.
@@ -154,7 +169,7 @@ def _with_borders(kept, settings):
     """The same with the weights of the borders between structures: in slices, where each has its own number of them."""
     kept = kept._replace(borders=kept.label.replace(".label.npy", ".borders.npy"))
     if not _is_whole(kept.borders, tuple(settings["input_shape"]), np.float32, settings):
-        label = np.load(kept.label, allow_pickle=False)
+        label = np.array(view(kept.label))
         axis = _slice_axis(settings)
         if axis is None:
             weights = border_weights(label)
@@ -172,7 +187,7 @@ def _with_cropped(kept, settings):
         with _turn_of(kept.case, settings):
             share = cropped_share(kept.case, settings)
         _save(path, np.array([share]), settings)
-    return kept._replace(cropped=float(np.load(path, allow_pickle=False)[0]))
+    return kept._replace(cropped=float(view(path)[0]))
 
 
 def _slice_axis(settings):
@@ -184,7 +199,7 @@ def _slice_axis(settings):
 def _with_positions(kept, settings):
     kept = kept._replace(positions=kept.label.replace(".label.npy", ".positions.npy"))
     if not _is_whole(kept.positions, (None, 4), np.int32, settings):
-        label = np.load(kept.label, mmap_mode="r", allow_pickle=False)
+        label = view(kept.label)
         # A case has the same ones whatever the run, and others than every other case; as it ever had.
         seed = [int(kept.former[first : first + 8], 16) for first in range(0, len(kept.former), 8)]
         _save(kept.positions, foreground.positions(label, settings["classes"], seed), settings)
@@ -215,7 +230,7 @@ def _hashes_of_files(case, settings, directory):
     name = "{}-{}.content.npy".format(case.name, hashlib.blake2b(b"".join(former), digest_size=16).hexdigest())
     note = os.path.join(directory, name)
     if _is_whole(note, (None,), np.uint8, settings):
-        return b"".join(former), np.load(note, allow_pickle=False).tobytes(), None
+        return b"".join(former), view(note).tobytes(), None
     content = [_hash_of_content(path, digest) for path, digest in zip(paths, former)]
     return b"".join(former), b"".join(content), None if content == former else note
 
@@ -242,7 +257,7 @@ def _hash_of_file(path):
 def _is_whole(path, shape, dtype, settings):
     """Whether a file holds an array of that shape, of which None may be any size, as ``_save`` writes it."""
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        array = view(path)
     except (OSError, ValueError):
         return False
     fits = len(array.shape) == len(shape) and all(wanted in (None, size) for wanted, size in zip(shape, array.shape))
